@@ -1,0 +1,1 @@
+"""`causal_vqa_mini`: causal order, presence and colour questions on rendered scenes."""
