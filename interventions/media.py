@@ -1,0 +1,59 @@
+"""Walk over the image and video tensors of any model family, a picture (or tile) at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["content_generator", "edit_pixels", "has_pixels"]
+
+_GRID_OF = {"pixel_values": "image_grid_thw", "pixel_values_videos": "video_grid_thw"}
+
+
+def has_pixels(inputs: Mapping[str, Any]) -> bool:
+    """Whether the model inputs carry an image or a video."""
+    return any(inputs.get(key) is not None for key in _GRID_OF)
+
+
+def edit_pixels(inputs: Mapping[str, Any], edit: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    """Apply ``edit`` to every picture and return the replaced inputs (only those).
+
+    Layouts:
+        * ``[..., C, H, W]``: every trailing ``[C, H, W]`` is a picture (image, tile or frame). Tiles
+          that are zero throughout are padding by the processor, which the models recognise by their
+          zeros; they are left alone.
+        * ``[sum T*H*W, d]`` with ``image_grid_thw [n, 3]`` (Qwen-VL family): the rows of patches
+          that belong to one image or video are a picture.
+    """
+    replaced: dict[str, Any] = {}
+    for key, grid_key in _GRID_OF.items():
+        pixels = inputs.get(key)
+        if pixels is None:
+            continue
+        if pixels.ndim == 2:
+            grid = inputs.get(grid_key)
+            if grid is None:
+                raise ValueError(f"{key} of shape {tuple(pixels.shape)} comes without {grid_key}")
+            sizes = grid.prod(dim=-1).tolist()
+            replaced[key] = torch.cat([edit(picture) for picture in pixels.split(sizes)])
+        else:
+            pictures = pixels.flatten(0, -4) if pixels.ndim > 3 else pixels[None]
+            edited = [edit(picture) if picture.any() else picture for picture in pictures]
+            replaced[key] = torch.stack(edited).reshape(pixels.shape)
+    return replaced
+
+
+def content_generator(picture: Tensor, seed: int) -> torch.Generator:
+    """Return a CPU generator seeded by a picture's content and a global seed.
+
+    The draw for a document then depends neither on the batch it is in, nor on the order of the
+    documents, the number of ranks, the harness or the wrapper, and every candidate answer scored
+    for the document shares it.
+    """
+    content = picture.detach().to("cpu", torch.float32).contiguous().numpy().tobytes()
+    digest = hashlib.blake2b(content, digest_size=8, key=str(seed).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
