@@ -1,0 +1,216 @@
+"""Decode a batch of prompts with a transformers model: stop texts, seeded sampling, token counts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from lmms_causal.errors import UserError
+
+__all__ = ["Generation", "Settings", "generate"]
+
+_LENGTHS = ("max_new_tokens", "max_gen_toks", "max_tokens", "max_completion_tokens")
+_DEFAULT_MAX_NEW_TOKENS = 256
+_SAMPLING = ("do_sample", "temperature", "top_p", "top_k", "min_p")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The generation arguments of a task, understood once for both harnesses.
+
+    Attributes:
+        max_new_tokens: upper bound of the answer's length.
+        until: texts that end the answer; they and what follows are cut off.
+        temperature: 0 decodes greedily.
+        top_p, top_k, min_p: restrictions of sampling; None for none.
+        seed: the global seed that, with a document's key, seeds its draws.
+        options: further arguments of ``generate`` (``num_beams``, ``repetition_penalty`` ...).
+    """
+
+    max_new_tokens: int = _DEFAULT_MAX_NEW_TOKENS
+    until: tuple[str, ...] = ()
+    temperature: float = 0.0
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    seed: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+
+    @classmethod
+    def from_task(cls, arguments: Mapping[str, Any], seed: int = 0) -> Settings:
+        """Read a task's ``generation_kwargs``.
+
+        ``do_sample: false`` and a temperature of 0 both mean greedy; sampling without a temperature
+        is at 1. What neither the harness nor ``generate`` knows (some tasks carry arguments for one
+        particular wrapper) is listed in ``ignored``.
+
+        Raises:
+            UserError: sampling together with beams.
+        """
+        given = dict(arguments)
+        until = given.pop("until", None) or ()
+        lengths = [given.pop(name) for name in _LENGTHS if given.get(name) is not None]
+        sampling = {name: given.pop(name, None) for name in _SAMPLING}
+        temperature = sampling["temperature"]
+        if sampling["do_sample"] is False:
+            temperature = 0.0
+        elif temperature is None:
+            temperature = 1.0 if sampling["do_sample"] else 0.0
+        known = GenerationConfig()
+        options = {k: v for k, v in given.items() if hasattr(known, k) and v is not None}
+        if float(temperature) > 0 and options.get("num_beams", 1) > 1:
+            raise UserError(
+                "generation_kwargs ask for sampling and num_beams; use one, e.g. do_sample=False"
+            )
+        return cls(
+            max_new_tokens=int(lengths[0]) if lengths else _DEFAULT_MAX_NEW_TOKENS,
+            until=(until,) if isinstance(until, str) else tuple(text for text in until if text),
+            temperature=float(temperature),
+            top_p=sampling["top_p"],
+            top_k=sampling["top_k"],
+            min_p=sampling["min_p"],
+            seed=seed,
+            options=options,
+            ignored=tuple(sorted(k for k in given if not hasattr(known, k))),
+        )
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One answer: its text, cut at the stop text, and the tokens read and written for it."""
+
+    text: str
+    prompt_tokens: int
+    generated_tokens: int
+
+
+def generate(
+    model: Any,
+    tokenizer: Any,
+    inputs: Mapping[str, Any],
+    settings: Settings,
+    keys: Sequence[str],
+) -> tuple[list[Generation], int]:
+    """Decode a left-padded batch; return the answers and the number of decoding steps.
+
+    Args:
+        inputs: ``input_ids [B, L]``, ``attention_mask [B, L]`` and media on the model's device.
+        keys: identity of each row's document; with ``settings.seed`` it seeds the row's sampling, so
+            that draws depend neither on the batch nor on the order of documents.
+    """
+    length = inputs["input_ids"].shape[1]
+    ends = _end_tokens(model, tokenizer)
+    output = model.generate(
+        **inputs,
+        max_new_tokens=settings.max_new_tokens,
+        do_sample=False,  # sampling is the last logits processor, one seeded draw a row
+        temperature=None,
+        top_p=None,
+        top_k=None,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=ends or None,
+        logits_processor=_sampling(settings, keys),
+        stopping_criteria=StoppingCriteriaList(
+            [StopTexts(tokenizer, settings.until, length)] if settings.until else []
+        ),
+        return_dict_in_generate=False,
+        **settings.options,
+    )
+    answers = output[:, length:]
+    read = inputs["attention_mask"].sum(dim=1).tolist()
+    generations = []
+    for row, prompt_tokens in zip(answers.tolist(), read, strict=True):
+        count = next((i + 1 for i, token in enumerate(row) if token in ends), len(row))
+        text = tokenizer.decode(row[:count], skip_special_tokens=True)
+        for stop in settings.until:
+            text = text.split(stop)[0]
+        generations.append(Generation(text, int(prompt_tokens), count))
+    return generations, answers.shape[1]
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """All tokens that end an answer: those of the generation config, and the tokenizer's."""
+    configured = model.generation_config.eos_token_id
+    ends = {tokenizer.eos_token_id}
+    ends.update(configured if isinstance(configured, (list, tuple)) else [configured])
+    return sorted(token for token in ends if token is not None)
+
+
+def _sampling(settings: Settings, keys: Sequence[str]) -> LogitsProcessorList:
+    """The warpers in transformers' order, then the draw; nothing for greedy decoding."""
+    if settings.temperature == 0:
+        return LogitsProcessorList()
+    processors: list[LogitsProcessor] = []
+    if settings.temperature != 1:
+        processors.append(TemperatureLogitsWarper(settings.temperature))
+    if settings.top_k:
+        processors.append(TopKLogitsWarper(int(settings.top_k)))
+    if settings.top_p is not None and settings.top_p < 1:
+        processors.append(TopPLogitsWarper(float(settings.top_p)))
+    if settings.min_p:
+        processors.append(MinPLogitsWarper(float(settings.min_p)))
+    return LogitsProcessorList([*processors, SeededDraw(settings.seed, keys)])
+
+
+class SeededDraw(LogitsProcessor):
+    """Draw every row's next token from its own generator, by inverting the distribution function.
+
+    Everything but the drawn token gets ``-inf``, so greedy decoding then takes it. A row's draws
+    depend on the seed and its key only.
+    """
+
+    def __init__(self, seed: int, keys: Sequence[str]) -> None:
+        self._generators = [
+            torch.Generator().manual_seed(_seed_of(f"{seed}/{key}")) for key in keys
+        ]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Return scores ``[B, V]`` with one finite entry a row."""
+        draws = torch.cat(
+            [torch.rand(1, generator=g, dtype=torch.float64) for g in self._generators]
+        )
+        cumulative = scores.softmax(dim=-1, dtype=torch.float64).cumsum(dim=-1)
+        target = draws.to(scores.device)[:, None] * cumulative[:, -1:]
+        token = torch.searchsorted(cumulative, target, right=True)
+        token = token.clamp(max=scores.shape[-1] - 1)
+        return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
+
+
+class StopTexts(StoppingCriteria):
+    """End a row once one of the texts stands in its answer."""
+
+    _MARGIN = 8  # tokens decoded beyond the longest stop text, for texts that begin inside a token
+
+    def __init__(self, tokenizer: Any, texts: Sequence[str], prompt_length: int) -> None:
+        self._tokenizer = tokenizer
+        self._texts = tuple(texts)
+        self._prompt_length = prompt_length
+        self._window = max(len(text.encode()) for text in texts) + self._MARGIN
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
+        """Return which rows ``[B]`` are done."""
+        start = max(self._prompt_length, input_ids.shape[1] - self._window)
+        tails = self._tokenizer.batch_decode(input_ids[:, start:], skip_special_tokens=True)
+        done = [any(text in tail for text in self._texts) for tail in tails]
+        return torch.tensor(done, device=input_ids.device)
+
+
+def _seed_of(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")

@@ -1,0 +1,168 @@
+"""From ``--model_args`` to a loaded model: everything that can be refused is, before weights load."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+)
+
+from lmms_causal import tiny_llava
+from lmms_causal.errors import UserError
+
+__all__ = ["Checkpoint", "Loaded", "resolve"]
+
+Kind = Literal["vision", "text"]
+
+
+def resolve(pretrained: str) -> str:
+    """Return the folder of a model shipped with the package, or the name unchanged."""
+    return str(tiny_llava.path()) if pretrained == tiny_llava.NAME else pretrained
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to run.
+
+    Attributes:
+        model: a decoder-only transformers model in evaluation mode.
+        tokenizer: its tokenizer, padding on the left.
+        processor: its processor, or None for a text model.
+    """
+
+    model: Any
+    tokenizer: Any
+    processor: Any | None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What to load and how; the arguments of ``transformers``' ``from_pretrained``.
+
+    Attributes:
+        pretrained: hub id, local folder, or the name of the bundled model.
+        dtype: ``auto`` (the checkpoint's), or a torch dtype's name.
+        device: ``cuda``, ``cuda:1``, ``mps``, ``cpu``; None takes the first of these there is.
+        device_map: passed to accelerate, which then places the model instead of ``device``.
+        adapter: folder or hub id of a PEFT adapter put on top.
+        processor: further arguments of the processor, e.g. ``min_pixels``.
+    """
+
+    pretrained: str
+    revision: str = "main"
+    dtype: str = "auto"
+    device: str | None = None
+    device_map: str | None = None
+    attn_implementation: str | None = None
+    trust_remote_code: bool = False
+    adapter: str | None = None
+    processor: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.dtype != "auto" and not isinstance(getattr(torch, self.dtype, None), torch.dtype):
+            raise UserError(
+                f"dtype={self.dtype} is not a torch dtype; use auto, float32, bfloat16 ..."
+            )
+
+    def config(self) -> Any:
+        """Read the configuration only.
+
+        Raises:
+            UserError: no such checkpoint, or none that can be reached.
+        """
+        source = resolve(self.pretrained)
+        try:
+            return transformers.AutoConfig.from_pretrained(
+                source, revision=self.revision, trust_remote_code=self.trust_remote_code
+            )
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            where = "the folder" if Path(source).exists() else "the hub id or folder"
+            raise UserError(
+                f"pretrained={self.pretrained}: cannot read {where}: {reason} "
+                f"(without a network use a local folder, or {tiny_llava.NAME}, which is bundled)"
+            ) from None
+
+    def kind(self) -> Kind:
+        """Whether the checkpoint takes images (``vision``) or text only (``text``).
+
+        Raises:
+            UserError: it is neither an image-text-to-text nor a causal language model.
+        """
+        config = self.config()
+        if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+            return "vision"
+        if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+            return "text"
+        remote = getattr(config, "auto_map", {}) if self.trust_remote_code else {}
+        if "AutoModelForImageTextToText" in remote:
+            return "vision"
+        if "AutoModelForCausalLM" in remote:
+            return "text"
+        raise UserError(
+            f"pretrained={self.pretrained}: a {type(config).__name__} is neither an "
+            "image-text-to-text nor a causal language model of transformers"
+        )
+
+    def place(self) -> str:
+        """Return the device to run on."""
+        if self.device:
+            return str(self.device)
+        if torch.cuda.is_available():
+            return f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+
+    def load(self) -> Loaded:
+        """Load weights, tokenizer and processor.
+
+        Raises:
+            UserError: as :meth:`config` and :meth:`kind`; the device is not there.
+        """
+        kind = self.kind()
+        source = resolve(self.pretrained)
+        common = {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
+        auto = (
+            transformers.AutoModelForImageTextToText
+            if kind == "vision"
+            else transformers.AutoModelForCausalLM
+        )
+        placement = {"device_map": self.device_map} if self.device_map else {}
+        attention = (
+            {"attn_implementation": self.attn_implementation} if self.attn_implementation else {}
+        )
+        dtype = self.dtype if self.dtype == "auto" else getattr(torch, self.dtype)
+        model = auto.from_pretrained(source, dtype=dtype, **placement, **attention, **common)
+        if self.adapter:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, self.adapter).merge_and_unload()
+        if not self.device_map:
+            try:
+                model.to(self.place())
+            except (RuntimeError, AssertionError) as error:
+                raise UserError(f"device={self.place()}: {str(error).splitlines()[0]}") from None
+        model.eval()
+        processor = None
+        if kind == "vision":
+            processor = transformers.AutoProcessor.from_pretrained(
+                source, **self.processor, **common
+            )
+            tokenizer = processor.tokenizer
+        else:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source, **common)
+        pad_left(tokenizer)
+        return Loaded(model, tokenizer, processor)
+
+
+def pad_left(tokenizer: Any) -> None:
+    """Make a tokenizer pad on the left, with its end token if it has no padding token."""
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token

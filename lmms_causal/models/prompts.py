@@ -1,0 +1,248 @@
+"""From a conversation, or a rendered prompt, to the padded tensors of one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lmms_causal.errors import UserError
+
+__all__ = ["Encoder", "Prompt", "Video", "last_user_text_rewritten", "open_picture", "open_video"]
+
+Message = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Video:
+    """Frames ``[F, H, W, 3]`` with transformers' record of where in the file they stood, if known."""
+
+    frames: Any
+    metadata: Any | None = None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A rendered prompt: what the tokenizer reads, with its media in order of appearance.
+
+    Attributes:
+        text: the text with the family's own placeholders, generation prompt included.
+        images: pictures, one for each image placeholder.
+        videos: sampled videos, one for each video placeholder.
+        key: identity of the document (task, id, repeat); seeds sampling.
+    """
+
+    text: str
+    images: tuple[Image.Image, ...] = ()
+    videos: tuple[Video, ...] = ()
+    key: str = ""
+
+    @property
+    def media(self) -> tuple[bool, bool]:
+        """Whether the prompt shows images, and whether videos; equal within a batch."""
+        return bool(self.images), bool(self.videos)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A model's tokenizer and processor behind two verbs: render a conversation, encode a batch.
+
+    Attributes:
+        tokenizer: pads on the left.
+        processor: None for a text model.
+        chat_template: a Jinja template to use instead of the model's own.
+        num_frames: frames sampled, evenly, from every video.
+    """
+
+    tokenizer: Any
+    processor: Any | None = None
+    chat_template: str | None = None
+    num_frames: int = 32
+
+    def render(self, messages: Sequence[Message], key: str = "") -> Prompt:
+        """Apply the chat template to messages whose content is a list of typed parts.
+
+        Parts are ``{"type": "text", "text"}``, ``{"type": "image", "image"}`` (a picture or a path)
+        and ``{"type": "video", "video"}`` (a path, or frames). A model without a video processor
+        gets the frames as pictures.
+
+        Raises:
+            UserError: media for a text model; no chat template where one is needed; an unreadable
+                picture or video.
+        """
+        images: list[Image.Image] = []
+        videos: list[Video] = []
+        turns = []
+        for message in messages:
+            parts: list[dict[str, Any]] = []
+            for part in message["content"]:
+                if part["type"] == "image":
+                    images.append(open_picture(part["image"]))
+                    parts.append({"type": "image"})
+                elif part["type"] == "video":
+                    video = open_video(part["video"], self.num_frames)
+                    if getattr(self.processor, "video_processor", None) is not None:
+                        videos.append(video)
+                        parts.append({"type": "video"})
+                    else:
+                        images.extend(Image.fromarray(frame) for frame in video.frames)
+                        parts.extend({"type": "image"} for _ in video.frames)
+                elif part["type"] == "text":
+                    parts.append({"type": "text", "text": part["text"]})
+                else:
+                    raise UserError(f"{key}: a prompt with {part['type']} is not supported")
+            turns.append({"role": message["role"], "content": parts})
+        if (images or videos) and self.processor is None:
+            raise UserError(f"{key}: the prompt shows an image, but the model reads text only")
+        return Prompt(self._render(turns), tuple(images), tuple(videos), key)
+
+    def _render(self, turns: list[dict[str, Any]]) -> str:
+        renderer = self.processor or self.tokenizer
+        template = self.chat_template or getattr(renderer, "chat_template", None)
+        template = template or getattr(self.tokenizer, "chat_template", None)
+        if template is None:
+            if self.processor is not None:
+                raise UserError("the model has no chat template; pass chat_template=FILE")
+            return "\n\n".join(_text_of(turn) for turn in turns)
+        if self.processor is None:
+            turns = [{"role": turn["role"], "content": _text_of(turn)} for turn in turns]
+        return renderer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=True, chat_template=template
+        )
+
+    def encode(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
+        """Tokenize and process a batch, padded on the left to ``[B, L]``.
+
+        All prompts of a batch must show the same kinds of media (:attr:`Prompt.media`): several
+        processors reject a mixture.
+        """
+        texts = [prompt.text for prompt in prompts]
+        options: dict[str, Any] = {"padding": True, "return_tensors": "pt"}
+        if _starts_with_bos(texts, self.tokenizer):
+            options["add_special_tokens"] = False
+        if self.processor is None:
+            return dict(self.tokenizer(texts, **options))
+        images = [list(prompt.images) for prompt in prompts]
+        videos = [video for prompt in prompts for video in prompt.videos]
+        if videos:
+            options["do_sample_frames"] = False
+            if all(video.metadata is not None for video in videos):
+                options["video_metadata"] = [video.metadata for video in videos]
+        return dict(
+            self.processor(
+                text=texts,
+                images=images if any(images) else None,
+                videos=[video.frames for video in videos] or None,
+                **options,
+            )
+        )
+
+    def continuation(self, prompt: Prompt, continuation: str) -> list[int]:
+        """Return the token ids that ``continuation`` adds after the prompt.
+
+        Blanks at the prompt's end belong to the continuation, and both are tokenised together, so
+        that word boundaries come out as in lm-eval.
+
+        Raises:
+            UserError: the continuation adds no token.
+        """
+        context = prompt.text
+        special = not _starts_with_bos([context], self.tokenizer)
+        stripped = self.without_trailing_blanks(prompt).text
+        whole = self.tokenizer(context + continuation, add_special_tokens=special)["input_ids"]
+        prefix = self.tokenizer(stripped, add_special_tokens=special)["input_ids"]
+        added = whole[len(prefix) :]
+        if not added:
+            raise UserError(
+                f"{prompt.key}: the continuation {continuation!r} adds no token to score"
+            )
+        return added
+
+    def without_trailing_blanks(self, prompt: Prompt) -> Prompt:
+        """Return the context that :meth:`continuation` tokens follow."""
+        return replace(prompt, text=prompt.text.rstrip(" ")) if prompt.text.strip() else prompt
+
+
+def open_picture(source: Any) -> Image.Image:
+    """Return a picture fully decoded in RGB.
+
+    Raises:
+        UserError: the file is missing, or not a readable picture.
+    """
+    if isinstance(source, Image.Image):
+        return source if source.mode == "RGB" else source.convert("RGB")
+    try:
+        with Image.open(source) as picture:
+            return picture.convert("RGB")
+    except (OSError, SyntaxError) as error:
+        raise UserError(f"cannot read the image {source}: {error}; replace the file") from None
+
+
+def open_video(source: Any, num_frames: int) -> Video:
+    """Return ``num_frames`` evenly spaced frames of a file, or the frames that are given.
+
+    Raises:
+        UserError: the file is missing or cannot be decoded.
+    """
+    import numpy as np
+
+    if not isinstance(source, (str, bytes)) and not hasattr(source, "__fspath__"):
+        return Video(np.stack([np.asarray(open_picture(frame)) for frame in source]))
+    from transformers.video_utils import load_video
+
+    def evenly(metadata: Any, **_: Any) -> Any:
+        last = metadata.total_num_frames - 1
+        return np.linspace(0, last, min(num_frames, last + 1)).round().astype(int)
+
+    try:
+        frames, metadata = load_video(str(source), backend="pyav", sample_indices_fn=evenly)
+    except Exception as error:  # PyAV raises errors of its own for every kind of broken file
+        raise UserError(f"cannot read the video {source}: {error}; replace the file") from error
+    return Video(np.asarray(frames), metadata)
+
+
+def last_user_text_rewritten(messages: Sequence[Message], rewrite: Any) -> list[dict[str, Any]]:
+    """Return the messages with the text of the last user turn replaced by ``rewrite(text)``.
+
+    The text parts of the turn are joined by newlines for the rewrite, and the result stands where
+    the first of them stood; images keep their places.
+    """
+    turns = [dict(message) for message in messages]
+    for turn in reversed(turns):
+        if turn["role"] != "user":
+            continue
+        text = rewrite("\n".join(p["text"] for p in turn["content"] if p["type"] == "text"))
+        parts: list[dict[str, Any]] = []
+        placed = False
+        for part in turn["content"]:
+            if part["type"] != "text":
+                parts.append(part)
+            elif not placed:
+                parts.append({"type": "text", "text": text})
+                placed = True
+        turn["content"] = parts
+        break
+    return turns
+
+
+def to_device(inputs: Mapping[str, Any], device: Any, dtype: torch.dtype) -> dict[str, Any]:
+    """Move tensors to the model's device, and pixels to its dtype."""
+
+    def move(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        return value.to(device, dtype) if value.is_floating_point() else value.to(device)
+
+    return {name: move(value) for name, value in inputs.items()}
+
+
+def _text_of(turn: Mapping[str, Any]) -> str:
+    return "\n".join(part["text"] for part in turn["content"] if part["type"] == "text")
+
+
+def _starts_with_bos(texts: Sequence[str], tokenizer: Any) -> bool:
+    return bool(tokenizer.bos_token) and texts[0].startswith(tokenizer.bos_token)
