@@ -1,0 +1,57 @@
+"""From the values of single documents to one number, for both harnesses.
+
+A value of None means that the document does not count for this metric (for example a noisy pair
+in a ``_clean`` metric). A metric no document counts for is NaN, never 0.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+__all__ = ["by_pair", "consistency", "mean", "mean_score", "position_bias"]
+
+
+def mean(values: Iterable[float | None]) -> float:
+    """Mean of the values that are there."""
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else float("nan")
+
+
+def mean_score(records: Iterable[Mapping[str, Any] | None]) -> float:
+    """Mean ``score`` of the records that are there."""
+    return mean(record["score"] for record in records if record is not None)
+
+
+def by_pair(
+    records: Iterable[Mapping[str, Any] | None], views: Sequence[Any], key: str
+) -> list[list[Mapping[str, Any]]]:
+    """The records of each pair, in the order of ``views``; incomplete pairs are left out.
+
+    Args:
+        records: mappings with ``pair`` and ``key``; None is skipped.
+        views: the values of ``key`` that make a pair complete.
+        key: what tells the documents of one pair apart, for example ``order`` or ``role``.
+
+    A pair is incomplete only where a run was limited to some documents (``--limit``).
+    """
+    pairs: dict[Any, dict[Any, Mapping[str, Any]]] = defaultdict(dict)
+    for record in records:
+        if record is not None:
+            pairs[record["pair"]][record[key]] = record
+    return [[pair[view] for view in views] for pair in pairs.values() if set(views) <= set(pair)]
+
+
+def consistency(records: Iterable[Mapping[str, Any] | None]) -> float:
+    """Mean over pairs of the product of the scores in both option orders (``cw`` and ``wc``)."""
+    pairs = by_pair(records, ("cw", "wc"), "order")
+    return mean(first["score"] * second["score"] for first, second in pairs)
+
+
+def position_bias(answers: Iterable[str | None]) -> float:
+    """Twice the distance of the share of answers "A" from one half: 0 balanced, 1 one letter only.
+
+    Invalid answers (None) are left out.
+    """
+    return 2 * abs(mean(None if answer is None else float(answer == "A") for answer in answers) - 0.5)
