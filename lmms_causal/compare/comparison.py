@@ -1,0 +1,153 @@
+"""Compare runs with a reference run: the numbers behind the table and the verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from lmms_causal.compare import statistics
+from lmms_causal.compare.cost import CostRatio, cost_ratios
+from lmms_causal.compare.differences import Difference, find_differences
+from lmms_causal.compare.metric import MetricComparison, aggregate_only
+from lmms_causal.compare.pairing import Pairing, pair_samples
+from lmms_causal.compare.records import Run, Task
+from lmms_causal.compare.rows import Options, Row
+from lmms_causal.errors import UserError
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything known about B against A.
+
+    Attributes:
+        a: The reference run.
+        b: The run compared with it.
+        rows: One per task, metric, filter and stratum.
+        differences: What differs besides the interventions.
+        costs: Cost of both and their ratio.
+        notes: Things a reader must know: documents left out, tasks of one run only, ...
+        options: The options it was made with.
+    """
+
+    a: Run
+    b: Run
+    rows: tuple[Row, ...]
+    differences: tuple[Difference, ...]
+    costs: tuple[CostRatio, ...]
+    notes: tuple[str, ...]
+    options: Options
+
+
+def compare(a: Run, others: Sequence[Run], options: Options | None = None) -> list[Comparison]:
+    """Compare each of `others` with `a`; Holm's correction runs over all rows of all of them.
+
+    Raises:
+        UserError: No common task or metric, an unknown name in the options, different documents.
+    """
+    options = options or Options()
+    found = [_compare_pair(a, b, options) for b in others]
+    tested = [row.p for comparison in found for row in comparison.rows if row.p is not None]
+    adjusted = iter(statistics.holm(tested))
+    return [
+        dataclasses.replace(
+            comparison,
+            rows=tuple(
+                row if row.p is None else dataclasses.replace(row, p_holm=next(adjusted))
+                for row in comparison.rows
+            ),
+        )
+        for comparison in found
+    ]
+
+
+def _compare_pair(a: Run, b: Run, options: Options) -> Comparison:
+    notes: list[str] = []
+    if a.interventions == b.interventions:
+        notes.append(
+            f"both runs have the same interventions ({a.interventions or 'none'}): their "
+            "difference is not the effect of an intervention"
+        )
+    names = _common_tasks(a, b, options, notes)
+    rows = [
+        row for name in names for row in _task_rows(a.tasks[name], b.tasks[name], options, notes)
+    ]
+    if not rows:
+        raise UserError(
+            f"no common metric to compare in tasks {', '.join(names)}"
+            + (f" (--metrics {','.join(options.metrics)})" if options.metrics else "")
+            + f"; the runs have {', '.join(_metric_names(a, names))}"
+        )
+    for run, label in ((a, "A"), (b, "B")):
+        if run.cost.from_cache:
+            notes.append(f"run {label} used a response cache: its times are not comparable")
+    return Comparison(
+        a=a,
+        b=b,
+        rows=tuple(rows),
+        differences=tuple(find_differences(a, b)),
+        costs=tuple(cost_ratios(a.cost, b.cost)),
+        notes=tuple(notes),
+        options=options,
+    )
+
+
+def _common_tasks(a: Run, b: Run, options: Options, notes: list[str]) -> list[str]:
+    for name in options.tasks:
+        if name not in a.tasks or name not in b.tasks:
+            run = a if name not in a.tasks else b
+            raise UserError(
+                f"--tasks {name}: not in {run.path}, which has {', '.join(run.tasks) or 'no task'}"
+            )
+    common = [name for name in options.tasks or a.tasks if name in b.tasks]
+    if not common:
+        raise UserError(
+            f"the runs have no task in common: {', '.join(a.tasks)} in {a.path}; "
+            f"{', '.join(b.tasks)} in {b.path}"
+        )
+    if not options.tasks and (apart := sorted(a.tasks.keys() ^ b.tasks.keys())):
+        notes.append(f"in one run only, not compared: {', '.join(apart)}")
+    # Groups repeat their tasks: they come last.
+    return sorted(common, key=lambda name: a.tasks[name].is_group)
+
+
+def _metric_names(run: Run, tasks: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(metric for name in tasks for metric, _ in run.tasks[name].aggregates))
+
+
+def _task_rows(a: Task, b: Task, options: Options, notes: list[str]) -> Iterator[Row]:
+    wanted = [
+        (metric, name)
+        for metric, name in a.aggregates
+        if (metric, name) in b.aggregates and (not options.metrics or metric in options.metrics)
+    ]
+    pairings: dict[str, Pairing] = {}
+    for metric, name in wanted:
+        if a.is_group or b.is_group:
+            yield aggregate_only(a, b, metric, name, 0, "aggregate of a group: see its tasks")
+            continue
+        if name not in a.samples or name not in b.samples:
+            yield aggregate_only(a, b, metric, name, 0, "no samples under this filter")
+            continue
+        if name not in pairings:
+            pairings[name] = pair_samples(
+                a.samples[name], b.samples[name], a.name, options.intersect
+            )
+            notes += _pairing_notes(a.name, pairings[name])
+        yield from MetricComparison(a, b, metric, name, pairings[name], options).rows()
+
+
+def _pairing_notes(task: str, pairing: Pairing) -> list[str]:
+    notes = []
+    if pairing.only_a or pairing.only_b:
+        notes.append(
+            f"task {task}: {len(pairing.pairs)} common documents compared; left out "
+            f"{pairing.only_a} of A and {pairing.only_b} of B; scores are of the common documents"
+        )
+    if pairing.prompts_differ:
+        notes.append(f"task {task}: the prompts of {pairing.prompts_differ} documents differ")
+    if pairing.by == "row and target":
+        notes.append(
+            f"task {task}: documents carry no id, paired by their row number and target answer"
+        )
+    return notes

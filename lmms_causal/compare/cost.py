@@ -1,0 +1,113 @@
+"""What a run cost, read from either harness's results file, and the ratio between two runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lmms_causal.compare.records import Cost, number
+
+_BYTES_PER_MB = 1e6
+
+
+def read_cost(data: Mapping[str, Any]) -> Cost:
+    """Read the cost of a run from its results file.
+
+    Sources, best first: the ``lmms_causal_cost`` block that our models add to lm-eval's ``config``
+    (totals over the run); lmms-eval's ``throughput`` block, in which the harness sums tokens and
+    seconds over the model's calls and *averages* every further counter over them, so a counter
+    per document is the ratio of two averages (``avg_forward_passes / avg_documents``); without
+    ``avg_documents`` one call for the whole run is assumed, as both harnesses make for one kind of
+    request. lmms-eval's ``efficiency`` block supplies the tokens when nothing else does.
+    """
+    config = data.get("config") or {}
+    block = config.get("lmms_causal_cost") or {}
+    throughput = data.get("throughput") or {}
+    efficiency = (data.get("efficiency") or {}).get("overall") or {}
+    documents = _documents(data)
+
+    seconds = _first(number(block.get("seconds")), number(throughput.get("total_elapsed_time")))
+    tokens = _first(
+        number(block.get("generated_tokens")),
+        number(throughput.get("total_gen_tokens")),
+        number(efficiency.get("total_output_tokens"))
+        if number(efficiency.get("docs_with_token_counts"))
+        else None,
+    )
+    passes = number(block.get("forward_passes"))
+    per_document = None
+    if passes is not None:
+        per_document = _ratio(passes, documents)
+    elif (average := number(throughput.get("avg_forward_passes"))) is not None:
+        per_document = _ratio(average, _first(number(throughput.get("avg_documents")), documents))
+    megabytes = number(throughput.get("avg_peak_memory_mb"))
+    return Cost(
+        wall_seconds=number(data.get("total_evaluation_time_seconds")),
+        generation_seconds=seconds,
+        generated_tokens=tokens,
+        tokens_per_second=_ratio(tokens, seconds),
+        forward_passes_per_document=per_document,
+        peak_memory_bytes=_first(
+            number(block.get("peak_memory_bytes")),
+            None if megabytes is None else megabytes * _BYTES_PER_MB,
+        ),
+        from_cache=bool(config.get("use_cache")),
+    )
+
+
+@dataclass(frozen=True)
+class CostRatio:
+    """One line of the cost table; `ratio` is B over A, None when either side is unknown or 0."""
+
+    name: str
+    unit: str
+    a: float | None
+    b: float | None
+    ratio: float | None
+
+
+def cost_ratios(a: Cost, b: Cost) -> list[CostRatio]:
+    """Compare two costs, leaving out what neither run recorded."""
+    megabytes = [
+        None if cost.peak_memory_bytes is None else cost.peak_memory_bytes / _BYTES_PER_MB
+        for cost in (a, b)
+    ]
+    lines = [
+        ("wall time, loading included", "s", a.wall_seconds, b.wall_seconds),
+        ("time in the model", "s", a.generation_seconds, b.generation_seconds),
+        ("generated tokens per second", "1/s", a.tokens_per_second, b.tokens_per_second),
+        ("generated tokens", "", a.generated_tokens, b.generated_tokens),
+        (
+            "forward passes per document",
+            "",
+            a.forward_passes_per_document,
+            b.forward_passes_per_document,
+        ),
+        ("peak memory", "MB", megabytes[0], megabytes[1]),
+    ]
+    return [
+        CostRatio(name, unit, left, right, _ratio(right, left))
+        for name, unit, left, right in lines
+        if left is not None or right is not None
+    ]
+
+
+def _documents(data: Mapping[str, Any]) -> float | None:
+    counts = [
+        number(entry.get("effective"))
+        for entry in (data.get("n-samples") or {}).values()
+        if isinstance(entry, Mapping)
+    ]
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
+def _first(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _ratio(numerator: float | None, denominator: float | None) -> float | None:
+    if numerator is None or not denominator:
+        return None
+    return numerator / denominator

@@ -1,0 +1,251 @@
+"""Compare one metric of one task between two runs: choose the right test, make the table rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any
+
+from lmms_causal.compare import aggregations, resampling, statistics
+from lmms_causal.compare.pairing import Pairing, choose_cluster_key, stratify
+from lmms_causal.compare.records import CLUSTER_KEYS, Sample, Task, score
+from lmms_causal.compare.rows import Options, Row
+
+
+class MetricComparison:
+    """One metric of one task: decides how it can be tested, then makes its rows."""
+
+    def __init__(
+        self, a: Task, b: Task, metric: str, name: str, pairing: Pairing, options: Options
+    ) -> None:
+        self.a, self.b, self.metric, self.filter = a, b, metric, name
+        self.pairs = pairing.pairs
+        self.options = options
+        self.score_key = str(a.config.get("score_key") or "score")
+        samples = [left for left, _ in self.pairs]
+        preferred = a.config.get("cluster_key")
+        self.natural_cluster_key = choose_cluster_key(samples, preferred)
+        self.cluster_key = choose_cluster_key(samples, preferred, options.cluster)
+        self.strata = stratify(samples, options.by) if options.by else []
+
+    def rows(self) -> Iterator[Row]:
+        """The row over all documents, then one per stratum."""
+        make, note = self._method()
+        if make is None:
+            yield aggregate_only(self.a, self.b, self.metric, self.filter, len(self.pairs), note)
+            return
+        yield make(range(len(self.pairs)), None, note)
+        for stratum in sorted(set(self.strata)):
+            members = [index for index, value in enumerate(self.strata) if value == stratum]
+            yield make(members, stratum, note)
+
+    def _method(self) -> tuple[Callable[[Sequence[int], str | None, str], Row] | None, str]:
+        """Choose between a mean, a resampled aggregation, and nothing; with a remark."""
+        aggregate = aggregations.offered_aggregation(self.a, self.metric)
+        scales = [
+            aggregations.mean_scale(task, self.metric, self.filter) for task in (self.a, self.b)
+        ]
+        half_scored = sum(
+            (left is None) != (right is None)
+            for left, right in (self._scores(pair) for pair in self.pairs)
+        )
+        is_mean = None not in scales and not half_scored
+        if is_mean and aggregate is not None:
+            is_mean = all(
+                aggregations.behaves_like_mean(aggregate, self._values(side), self.score_key)
+                for side in (0, 1)
+            )
+        inferred = aggregate is None and aggregations.is_custom(self.a, self.metric)
+        if is_mean and inferred:
+            # Scores that are all alike would agree with many another aggregation.
+            is_mean = any(
+                len({self._scores(pair)[side] for pair in self.pairs} - {None}) > 1
+                for side in (0, 1)
+            )
+        if is_mean:
+            note = "taken as a mean, since the mean score gives both runs' aggregates"
+            return self._mean_row, note if inferred else ""
+        if aggregate is None:
+            return None, (
+                f"{half_scored} documents are scored in one run only"
+                if half_scored
+                else "not known to be a mean over documents, so not tested"
+            )
+        for task in (self.a, self.b):
+            problem = aggregations.reproduces(aggregate, task, self.metric, self.filter)
+            if problem:
+                return None, f"no test: the installed aggregation {problem}"
+
+        def resampled(members: Sequence[int], stratum: str | None, note: str) -> Row:
+            return self._resampled_row(aggregate, members, stratum, note)
+
+        return resampled, ""
+
+    def _values(self, side: int) -> list[Any]:
+        return [pair[side].metrics.get(self.metric) for pair in self.pairs]
+
+    def _scores(self, pair: tuple[Sample, Sample]) -> tuple[float | None, float | None]:
+        left, right = (score(sample.metrics.get(self.metric), self.score_key) for sample in pair)
+        return left, right
+
+    def _clusters(self, members: Sequence[int], key: str | None) -> list[Hashable] | None:
+        if key is None:
+            return None
+        return [self.pairs[index][0].attributes[key] for index in members]
+
+    def _mean_row(self, members: Sequence[int], stratum: str | None, note: str) -> Row:
+        scored: list[int] = []
+        a: list[float] = []
+        b: list[float] = []
+        for index in members:
+            left, right = self._scores(self.pairs[index])
+            if left is not None and right is not None:
+                scored.append(index)
+                a.append(left)
+                b.append(right)
+        if not scored:
+            return self._row(stratum, 0, 0, self.cluster_key, 1.0, None, None, "no document counts")
+        clusters = self._clusters(scored, self.cluster_key)
+        level, seed = self.options.level, self.options.seed
+        if self.options.interval == "bootstrap":
+            interval = statistics.paired_bootstrap_interval(a, b, clusters, level, seed)
+        else:
+            interval = statistics.paired_t_interval(a, b, clusters, level)
+        binary = statistics.is_binary(a) and statistics.is_binary(b)
+        mcnemar = statistics.mcnemar_exact(a, b) if binary else None
+        independent = interval.units == len(scored)
+        if mcnemar is not None and independent:
+            p, test = mcnemar.p, "mcnemar"
+        else:
+            p, exact = statistics.sign_flip_test(a, b, clusters, seed)
+            test = "sign-flip" if exact else "sign-flip-sampled"
+        row = self._row(
+            stratum,
+            len(scored),
+            interval.units,
+            None if independent else self.cluster_key,
+            _factor([*a, *b]),
+            sum(a) / len(a),
+            sum(b) / len(b),
+            note,
+        )
+        return _with_test(
+            dataclasses.replace(
+                row,
+                mcnemar_p=None if mcnemar is None else mcnemar.p,
+                gained=sum(right > left for left, right in zip(a, b, strict=True)),
+                lost=sum(right < left for left, right in zip(a, b, strict=True)),
+            ),
+            interval,
+            p,
+            test,
+            binary_documents=len(scored) if binary else None,
+        )
+
+    def _resampled_row(
+        self,
+        aggregate: Callable[[list[Any]], float],
+        members: Sequence[int],
+        stratum: str | None,
+        note: str,
+    ) -> Row:
+        # Clusters cannot be switched off here: a metric over pairs needs its pairs whole.
+        key = self.cluster_key or self.natural_cluster_key
+        labels = self._clusters(members, key)
+        clusters: Sequence[Hashable] = list(members) if labels is None else labels
+        every_a, every_b = self._values(0), self._values(1)
+        a = [every_a[index] for index in members]
+        b = [every_b[index] for index in members]
+        level, seed = self.options.level, self.options.seed
+        left, right = float(aggregate(list(a))), float(aggregate(list(b)))
+        interval = resampling.aggregate_bootstrap_interval(
+            a, b, clusters, aggregate, level, seed, identifiers={*CLUSTER_KEYS, key or ""}
+        )
+        p = resampling.aggregate_swap_test(a, b, clusters, aggregate, seed)
+        row = self._row(
+            stratum, len(members), interval.units, key, _factor([left, right]), left, right, note
+        )
+        return _with_test(row, interval, p, "swap-sampled", binary_documents=None)
+
+    def _row(
+        self,
+        stratum: str | None,
+        n: int,
+        units: int,
+        cluster_key: str | None,
+        factor: float,
+        a: float | None,
+        b: float | None,
+        note: str,
+    ) -> Row:
+        nan = float("nan")
+        left, right = nan if a is None else a, nan if b is None else b
+        return Row(
+            task=self.a.name,
+            metric=self.metric,
+            filter=self.filter,
+            stratum=stratum,
+            n=n,
+            units=units,
+            cluster_key=cluster_key,
+            factor=factor,
+            higher_is_better=self.a.higher_is_better.get(self.metric),
+            a=left,
+            b=right,
+            difference=right - left,
+            note=note,
+        )
+
+
+def _with_test(
+    row: Row,
+    interval: statistics.Interval,
+    p: float,
+    test: str,
+    binary_documents: int | None,
+) -> Row:
+    if interval.units < 2:
+        return dataclasses.replace(row, note="too few independent documents to test")
+    if not math.isfinite(interval.low + interval.high):
+        return dataclasses.replace(row, note="no test: undefined on some of the resampled data")
+    if interval.standard_error == 0.0:
+        remark = "no variation between documents or clusters: the interval has no width"
+        row = dataclasses.replace(row, note="; ".join(filter(None, (row.note, remark))))
+    return dataclasses.replace(
+        row,
+        standard_error=interval.standard_error,
+        low=interval.low,
+        high=interval.high,
+        interval=interval.method,
+        p=p,
+        test=test,
+        detectable=statistics.minimum_detectable_effect(
+            interval.standard_error, interval.level, binary_documents=binary_documents
+        ),
+    )
+
+
+def aggregate_only(a: Task, b: Task, metric: str, name: str, n: int, note: str) -> Row:
+    """Both reported aggregates of a metric that cannot be tested; `note` says why."""
+    left, right = a.aggregates[metric, name], b.aggregates[metric, name]
+    return Row(
+        task=a.name,
+        metric=metric,
+        filter=name,
+        stratum=None,
+        n=n,
+        units=0,
+        cluster_key=None,
+        factor=_factor([left, right]),
+        higher_is_better=a.higher_is_better.get(metric),
+        a=left,
+        b=right,
+        difference=right - left,
+        note=note,
+    )
+
+
+def _factor(values: Sequence[float]) -> float:
+    """Shares are shown in points, anything else in its own unit."""
+    return 100.0 if all(-1.0 <= value <= 1.0 for value in values) else 1.0

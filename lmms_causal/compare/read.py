@@ -1,0 +1,286 @@
+"""Read a run of lmms-eval or lm-eval into the records both share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from lmms_causal.compare.cost import read_cost
+from lmms_causal.compare.locate import find_results_file, load_results, samples_file
+from lmms_causal.compare.records import LM_EVAL, LMMS_EVAL, Run, Sample, Task, number
+from lmms_causal.errors import UserError
+
+#: Keys of a samples row that the harnesses write themselves; every other key is a metric.
+_OWN_KEYS = frozenset(
+    [
+        "doc_id",
+        "doc",
+        "target",
+        "arguments",
+        "resps",
+        "filtered_resps",
+        "filter",
+        "metrics",
+        "doc_hash",
+        "prompt_hash",
+        "target_hash",
+        "token_counts",
+        "input",
+        "input_media",
+    ]
+)
+_NOT_SETTINGS = frozenset(
+    [
+        "model",
+        "model_args",
+        "resolved_cli_args",
+        "lmms_causal_interventions",
+        "lmms_causal_version",
+        "lmms_causal_cost",
+    ]
+)
+
+_SEEDS = ("random", "numpy", "torch", "fewshot")
+
+
+def read_run(path: str | Path) -> Run:
+    """Read the run at `path`: a results file, or a folder that holds one run.
+
+    Raises:
+        UserError: No run, several runs, a file of another kind, or no samples files.
+    """
+    file = find_results_file(path)
+    data = load_results(file)
+    harness = _harness(data, file)
+    config = data["config"]
+    model_args = _parse_model_args(config.get("model_args"))
+    typed = model_args.pop("interventions", "")
+    canonical = config.get("lmms_causal_interventions")
+    return Run(
+        harness=harness,
+        harness_version=_known(
+            data.get("lmms_eval_version" if harness == LMMS_EVAL else "lm_eval_version")
+        ),
+        path=file,
+        model=str(config.get("model")),
+        model_args=model_args,
+        interventions=_interventions(typed if canonical is None else canonical),
+        causal_version=_known(config.get("lmms_causal_version")),
+        date=_date(data.get("date")),
+        settings=_settings(data),
+        tasks=_read_tasks(data, file, harness),
+        cost=read_cost(data),
+    )
+
+
+def _harness(data: Mapping[str, Any], file: Path) -> str:
+    if "lmms_eval_version" in data:
+        return LMMS_EVAL
+    if "lm_eval_version" in data:
+        return LM_EVAL
+    raise UserError(f"{file}: names neither lmms_eval_version nor lm_eval_version: which harness?")
+
+
+def _known(version: Any) -> str | None:
+    """lmms-eval writes "unknown@unknown" outside a git checkout."""
+    return None if version in (None, "", "unknown@unknown") else str(version)
+
+
+def _parse_model_args(value: Any) -> dict[str, str]:
+    """Split ``key=value,key=value``; a part without "=" continues the value before it."""
+    if isinstance(value, Mapping):
+        return {str(key): str(item) for key, item in value.items()}
+    parsed: dict[str, str] = {}
+    last = None
+    for part in str(value or "").split(","):
+        key, equals, item = part.partition("=")
+        if equals:
+            last = key.strip()
+            parsed[last] = item.strip()
+        elif last is not None and part:
+            parsed[last] += f",{part}"
+    return parsed
+
+
+def _interventions(text: Any) -> str:
+    """The specification as written; all spellings of "none" become the empty text."""
+    text = str(text).strip()
+    return "" if text.lower() in ("", "none", "off") else text
+
+
+def _date(value: Any) -> str:
+    """Bring "20261123_204304" (lmms-eval) and seconds since 1970 (lm-eval) to one form."""
+    if isinstance(value, (int, float)):
+        return datetime.fromtimestamp(value, tz=timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    try:
+        return datetime.strptime(str(value), "%Y%m%d_%H%M%S").strftime("%Y-%m-%d %H:%M:%S")
+    except ValueError:
+        return str(value)
+
+
+def _settings(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Run-wide facts that can change an answer, by one name in both harnesses."""
+    settings = {key: value for key, value in data["config"].items() if key not in _NOT_SETTINGS}
+    settings["gen_kwargs"] = settings.get("gen_kwargs") or None
+    seeds = {name: settings.pop(f"{name}_seed", None) for name in _SEEDS}
+    settings["seeds"] = ", ".join(f"{name} {seed}" for name, seed in seeds.items())
+    cli = data["config"].get("resolved_cli_args") or {}
+    for key in ("reasoning_tags", "process_with_media", "apply_chat_template"):
+        if key in cli:
+            settings[key] = cli[key]
+    for key in ("system_instruction", "chat_template_sha", "fewshot_as_multiturn"):
+        settings[key] = data.get(key)
+    if "transformers_version" in data:
+        settings["transformers_version"] = data["transformers_version"]
+    return settings
+
+
+def _read_tasks(data: Mapping[str, Any], file: Path, harness: str) -> dict[str, Task]:
+    groups = data.get("groups") or {}
+    tasks = {}
+    missing = []
+    for name, results in data["results"].items():
+        aggregates = _aggregates(results)
+        is_group = name in groups or name not in data["configs"]
+        if is_group and not aggregates:
+            continue
+        config = data["configs"].get(name, {})
+        samples: dict[str, tuple[Sample, ...]] = {}
+        if not is_group:
+            source = samples_file(file, name)
+            if source is None:
+                missing.append(name)
+                continue
+            samples = _read_samples(source, name, _filter_names(config, aggregates), harness)
+        tasks[name] = Task(
+            name=name,
+            config=config,
+            version=(data.get("versions") or {}).get(name),
+            num_fewshot=(data.get("n-shot") or {}).get(name),
+            aggregates=aggregates,
+            higher_is_better=(data.get("higher_is_better") or {}).get(name) or {},
+            samples=samples,
+            is_group=is_group,
+        )
+    if missing:
+        raise UserError(
+            f"{file}: no samples file for {', '.join(missing)} beside it; "
+            "run the evaluation again with --log_samples"
+        )
+    return tasks
+
+
+def _aggregates(results: Mapping[str, Any]) -> dict[tuple[str, str], float]:
+    """Numbers under "metric,filter" keys, without the standard errors."""
+    aggregates = {}
+    for key, value in results.items():
+        metric, comma, name = key.partition(",")
+        value = None if isinstance(value, str) else number(value)
+        if comma and value is not None and "_stderr" not in metric:
+            aggregates[metric, name] = value
+    return aggregates
+
+
+def _filter_names(
+    config: Mapping[str, Any], aggregates: Mapping[tuple[str, str], float]
+) -> list[str]:
+    """Filters in the order in which lmms-eval writes a document's rows (it does not name them)."""
+    declared = [entry["name"] for entry in config.get("filter_list") or [] if "name" in entry]
+    used = dict.fromkeys(name for _, name in aggregates)
+    return [name for name in declared if name in used] or list(used) or ["none"]
+
+
+def _read_samples(
+    file: Path, task: str, filters: list[str], harness: str
+) -> dict[str, tuple[Sample, ...]]:
+    samples: dict[str, list[Sample]] = {}
+    seen: dict[tuple[int, str], int] = {}
+    occurrences: dict[int, int] = {}
+    for line, row in _rows(file):
+        doc_id = int(row["doc_id"])
+        if harness == LM_EVAL:
+            name = str(row.get("filter", "none"))
+        else:
+            occurrence = occurrences.get(doc_id, 0)
+            occurrences[doc_id] = occurrence + 1
+            name = filters[occurrence] if occurrence < len(filters) else filters[-1]
+        if (doc_id, name) in seen:
+            raise UserError(
+                f"{file}:{line}: document {doc_id} was already on line {seen[doc_id, name]}; two "
+                "runs that began in the same second appended to one file: evaluate again into "
+                "separate folders"
+            )
+        seen[doc_id, name] = line
+        samples.setdefault(name, []).append(_sample(row, task, name, doc_id, harness))
+    return {name: tuple(rows) for name, rows in samples.items()}
+
+
+def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with file.open(encoding="utf-8") as lines:
+        for line, text in enumerate(lines, start=1):
+            if not text.strip():
+                continue
+            try:
+                row = json.loads(text)
+                row["doc_id"]
+            except (json.JSONDecodeError, KeyError, TypeError) as error:
+                raise UserError(
+                    f"{file}:{line}: not a row of a samples file ({error!r}); the file may be cut "
+                    "off: run the evaluation again"
+                ) from None
+            yield line, row
+
+
+def _sample(row: Mapping[str, Any], task: str, name: str, doc_id: int, harness: str) -> Sample:
+    metrics = {key: value for key, value in row.items() if key not in _OWN_KEYS}
+    own: dict[str, Any] = {}
+    for value in metrics.values():
+        if isinstance(value, Mapping):
+            own.update({key: item for key, item in value.items() if _is_scalar(item)})
+    doc = row.get("doc")
+    document: Mapping[str, Any] = doc if isinstance(doc, Mapping) else {}
+    attributes = {key: item for key, item in document.items() if _is_scalar(item)} | own
+    return Sample(
+        task=task,
+        filter=name,
+        doc_id=doc_id,
+        key=_own_key(own),
+        metrics=metrics,
+        attributes=attributes,
+        response=_text(row.get("filtered_resps")),
+        target=str(row.get("target")),
+        prompt=_prompt(row),
+        doc_hash=row.get("doc_hash") if harness == LM_EVAL else None,
+    )
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, (str, int, float, bool))
+
+
+def _own_key(attributes: Mapping[str, Any]) -> str | None:
+    if "id" in attributes:
+        return str(attributes["id"])
+    pair = attributes.get("pair_id", attributes.get("pair"))
+    if pair is not None and "order" in attributes:
+        return f"{pair}/{attributes['order']}"
+    return None
+
+
+def _text(response: Any) -> str:
+    """lmms-eval flattens a single response, lm-eval keeps the list around it."""
+    while isinstance(response, list) and len(response) == 1:
+        response = response[0]
+    return response if isinstance(response, str) else json.dumps(response, ensure_ascii=False)
+
+
+def _prompt(row: Mapping[str, Any]) -> str | None:
+    """lmms-eval's "input" is the prompt for simple models only (chat: the generation settings)."""
+    prompt = row.get("input")
+    if prompt is None:
+        arguments = row.get("arguments")
+        prompt = arguments.get("gen_args_0", {}).get("arg_0") if isinstance(arguments, dict) else ""
+    return prompt if isinstance(prompt, str) and prompt else None

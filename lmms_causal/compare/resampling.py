@@ -1,0 +1,131 @@
+"""Paired inference for a metric that is not a mean over documents (consistency, bias, F1, ...).
+
+The metric is a function of the whole list of document records. Both procedures move whole
+clusters, so that a pair, an image or a sentence is never torn apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lmms_causal.compare.records import CLUSTER_KEYS
+from lmms_causal.compare.statistics import Interval
+
+#: A metric's value for one document: usually a dictionary, for some metrics a plain value.
+Record = Any
+Aggregate = Callable[[list[Record]], float]
+
+#: Records handed to the aggregation over all resamples: bounds the time to seconds.
+_BUDGET = 4_000_000
+_MOST, _FEWEST = 1_999, 199
+
+
+def default_resamples(documents: int) -> int:
+    """Number of resamples for a list of that many records: 199 to 1999, the same every time."""
+    return int(np.clip(_BUDGET // max(1, 2 * documents), _FEWEST, _MOST))
+
+
+def aggregate_bootstrap_interval(
+    a: Sequence[Record],
+    b: Sequence[Record],
+    clusters: Sequence[Hashable],
+    aggregate: Aggregate,
+    level: float = 0.95,
+    seed: int = 0,
+    resamples: int | None = None,
+    identifiers: Collection[str] = CLUSTER_KEYS,
+) -> Interval:
+    """Percentile cluster-bootstrap interval of ``aggregate(b) - aggregate(a)``.
+
+    A cluster that is drawn twice enters as two different clusters: the identifiers in its records
+    (``id`` and `identifiers`) get a suffix, because an aggregation that groups by ``pair_id`` would
+    otherwise merge the copies into one oversized pair.
+
+    Args:
+        a: Metric values of run A, one record a document.
+        b: Metric values of run B for the same documents in the same order.
+        clusters: Cluster label of each document.
+        aggregate: The metric: list of records to number.
+        level: Nominal coverage.
+        seed: Seed of the draws.
+        resamples: Number of draws; `default_resamples` when None.
+        identifiers: Keys by which the aggregation may group records.
+    """
+    members = _members(clusters)
+    count = default_resamples(len(a)) if resamples is None else resamples
+    estimate = float(aggregate(list(b))) - float(aggregate(list(a)))
+    groups = len(members)
+    if groups < 2:
+        nan = float("nan")
+        return Interval(estimate, nan, nan, nan, level, groups, "bootstrap")
+    generator = np.random.default_rng(seed)
+    copies: dict[tuple[int, int], tuple[list[Record], list[Record]]] = {}
+    differences = np.empty(count)
+    for draw in range(count):
+        drawn_a: list[Record] = []
+        drawn_b: list[Record] = []
+        used: dict[int, int] = {}
+        for group in generator.integers(groups, size=groups).tolist():
+            copy = used[group] = used.get(group, -1) + 1
+            if (group, copy) not in copies:
+                rows = members[group]
+                copies[group, copy] = (
+                    [_relabelled(a[row], copy, identifiers) for row in rows],
+                    [_relabelled(b[row], copy, identifiers) for row in rows],
+                )
+            left, right = copies[group, copy]
+            drawn_a.extend(left)
+            drawn_b.extend(right)
+        differences[draw] = float(aggregate(drawn_b)) - float(aggregate(drawn_a))
+    tail = (1.0 - level) / 2
+    low, high = np.quantile(differences, [tail, 1.0 - tail])
+    error = float(differences.std(ddof=1))
+    return Interval(estimate, error, float(low), float(high), level, groups, "bootstrap")
+
+
+def aggregate_swap_test(
+    a: Sequence[Record],
+    b: Sequence[Record],
+    clusters: Sequence[Hashable],
+    aggregate: Aggregate,
+    seed: int = 0,
+    resamples: int | None = None,
+) -> float:
+    """Two-sided p-value of ``aggregate(b) - aggregate(a)`` under swaps of A and B by cluster.
+
+    Under "A and B are exchangeable within every cluster" each pattern of swaps is equally likely;
+    p counts the sampled patterns at least as extreme as the data, the data among them.
+    """
+    members = _members(clusters)
+    count = default_resamples(len(a)) if resamples is None else resamples
+    observed = abs(float(aggregate(list(b))) - float(aggregate(list(a))))
+    generator = np.random.default_rng(seed)
+    extreme = 1
+    for _ in range(count):
+        left, right = list(a), list(b)
+        for group in np.flatnonzero(generator.integers(2, size=len(members))).tolist():
+            for row in members[group]:
+                left[row], right[row] = right[row], left[row]
+        difference = abs(float(aggregate(right)) - float(aggregate(left)))
+        # Recomputed sums of the same numbers may differ in the last bits.
+        extreme += difference >= observed - 1e-12
+    return extreme / (count + 1)
+
+
+def _members(clusters: Sequence[Hashable]) -> list[list[int]]:
+    members: dict[Hashable, list[int]] = {}
+    for row, label in enumerate(clusters):
+        members.setdefault(label, []).append(row)
+    return list(members.values())
+
+
+def _relabelled(record: Record, copy: int, identifiers: Collection[str]) -> Record:
+    if copy == 0 or not isinstance(record, Mapping):
+        return record
+    return {
+        key: f"{value}#{copy}" if key == "id" or key in identifiers else value
+        for key, value in record.items()
+    }

@@ -1,0 +1,145 @@
+"""One sentence per comparison that claims what the numbers carry, and no more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from lmms_causal.compare.comparison import Comparison
+from lmms_causal.compare.rows import Row
+
+_NAMED = 4
+
+
+def outcome(row: Row, level: float) -> str:
+    """Classify a row: "improved", "worse", "higher", "lower", "no difference" or "untested".
+
+    A difference counts only when the confidence interval excludes 0 *and* the test rejects at
+    ``1 - level`` after Holm's correction. "higher" and "lower" stand for metrics whose task does
+    not say which direction is good.
+    """
+    if row.p is None or row.low is None or row.high is None:
+        return "untested"
+    p = row.p if row.p_holm is None else row.p_holm
+    if row.low <= 0.0 <= row.high or p >= 1.0 - level:
+        return "no difference"
+    up = row.difference > 0
+    if row.higher_is_better is None:
+        return "higher" if up else "lower"
+    return "improved" if up == row.higher_is_better else "worse"
+
+
+def verdict(comparison: Comparison) -> str:
+    """Sum the comparison up in one sentence."""
+    tested = [row for row in comparison.rows if row.p is not None]
+    if not tested:
+        return "No metric could be tested with paired documents; see the remarks of each row."
+    level = comparison.options.level
+    sentence = _single(tested[0], level) if len(tested) == 1 else _several(comparison, tested)
+    serious = [found.what for found in comparison.differences if found.serious]
+    if serious and any(outcome(row, level) != "no difference" for row in tested):
+        sentence += (
+            f"; but the runs also differ in {_listing(serious)}, so this is not the effect of the "
+            "interventions alone"
+        )
+    elif comparison.a.interventions == comparison.b.interventions:
+        sentence += "; both runs have the same interventions"
+    return f"{sentence}."
+
+
+def test_name(row: Row) -> str:
+    """The test behind a row's p-value, in words."""
+    return {
+        "mcnemar": "exact McNemar test",
+        "sign-flip": "exact sign-flip test",
+        "sign-flip-sampled": "sampled sign-flip test",
+        "swap-sampled": "sampled swap test",
+        None: "no test",
+    }[row.test]
+
+
+def row_name(row: Row) -> str:
+    """A row's name in running text."""
+    name = row.metric if row.filter == "none" else f"{row.metric} ({row.filter})"
+    of = f"{row.task}, {row.stratum}" if row.stratum is not None else row.task
+    return f"{name} of {of}"
+
+
+def amount(row: Row, value: float, signed: bool = True) -> str:
+    """A difference with its unit: points for shares, the metric's own unit otherwise."""
+    text = number(row, value, "+" if signed else "")
+    return f"{text} points" if row.factor == 100.0 else text
+
+
+def number(row: Row, value: float, sign: str = "") -> str:
+    """A score or difference of `row` as the table shows it: per cent, or the metric's own unit."""
+    if not math.isfinite(value):
+        return "-"
+    return f"{100 * value:{sign}.1f}" if row.factor == 100.0 else f"{value:{sign}.4g}"
+
+
+def p_text(p: float | None) -> str:
+    """A p-value in two significant digits."""
+    return "-" if p is None else f"{p:.2g}"
+
+
+def _single(row: Row, level: float) -> str:
+    low, high = (number(row, end, "+") for end in (row.low, row.high) if end is not None)
+    numbers = (
+        f"{amount(row, row.difference)}, {100 * level:g} % interval {low} to {high}, "
+        f"{test_name(row)} p = {p_text(row.p)}, n = {row.n}"
+    )
+    found = outcome(row, level)
+    if found == "no difference":
+        return f"No detectable difference in {row_name(row)} ({numbers}); {_could_have(row)}"
+    verb = {
+        "improved": "improves",
+        "worse": "worsens",
+        "higher": "raises",
+        "lower": "lowers",
+    }[found]
+    return f"B {verb} {row_name(row)} ({numbers})"
+
+
+def _several(comparison: Comparison, tested: Sequence[Row]) -> str:
+    level = comparison.options.level
+    found: dict[str, list[Row]] = {}
+    for row in tested:
+        found.setdefault(outcome(row, level), []).append(row)
+    parts = [
+        f"{label} {_listing([f'{row_name(row)} ({amount(row, row.difference)})' for row in rows])}"
+        for label in ("improved", "worse", "higher", "lower")
+        if (rows := found.get(label))
+    ]
+    if same := found.get("no difference"):
+        rest = f"no detectable difference in {'the other ' if parts else 'any of the '}{len(same)}"
+        parts.append(f"{rest}, where {_could_have_range(same)}")
+    return (
+        f"B against A over {len(tested)} rows (level {100 * (1 - level):.3g} % after Holm's "
+        f"correction): {'; '.join(parts)}"
+    )
+
+
+def _could_have(row: Row) -> str:
+    return (
+        f"a true difference of {amount(row, row.detectable or 0.0, signed=False)} or more would "
+        "have shown in this sample with 80 % power"
+    )
+
+
+def _could_have_range(rows: Sequence[Row]) -> str:
+    if len(rows) == 1:
+        return _could_have(rows[0])
+    shares = sorted(row.detectable or 0.0 for row in rows if row.factor == 100.0)
+    if len(shares) != len(rows):
+        return "the smallest difference that would have shown is in the table's JSON"
+    low, high = f"{100 * shares[0]:.1f}", f"{100 * shares[-1]:.1f}"
+    span = low if low == high else f"{low} to {high}"
+    return f"true differences of {span} points (by row) would have shown with 80 % power"
+
+
+def _listing(names: Sequence[str]) -> str:
+    shown = list(names[:_NAMED])
+    if len(names) > _NAMED:
+        shown.append(f"{len(names) - _NAMED} more")
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
