@@ -1,0 +1,18 @@
+"""Shared factories for tests: tiny random models of real families, prompts and pictures for them."""
+
+from __future__ import annotations
+
+from lmms_causal.testing.families import FAMILIES, Family, build, family, names, save
+from lmms_causal.testing.prompts import Prompt, encode, picture
+
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "Prompt",
+    "build",
+    "encode",
+    "family",
+    "names",
+    "picture",
+    "save",
+]

@@ -1,0 +1,118 @@
+"""The table of tiny model families; adding one is adding an entry."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from lmms_causal.errors import UserError
+from lmms_causal.testing import text_families as text
+from lmms_causal.testing import vision_families as vision
+from lmms_causal.testing.weights import randomise
+
+__all__ = ["FAMILIES", "Family", "build", "family", "names", "save"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of models and how to build a tiny one.
+
+    Attributes:
+        name: key in :data:`FAMILIES`.
+        kind: ``vision`` (image-text-to-text, with a processor) or ``text`` (with a tokenizer).
+        assemble: returns an untrained model and its processor.
+        video: whether the processor takes videos.
+        requires: packages that the processor needs beyond transformers.
+    """
+
+    name: str
+    kind: Literal["vision", "text"]
+    assemble: Callable[[], tuple[Any, Any]]
+    video: bool = False
+    requires: tuple[str, ...] = ()
+
+    def missing(self) -> tuple[str, ...]:
+        """Return the required packages that are not installed."""
+        return tuple(name for name in self.requires if importlib.util.find_spec(name) is None)
+
+
+FAMILIES = {
+    entry.name: entry
+    for entry in (
+        Family("llava", "vision", vision.build_llava),
+        Family("llava_next", "vision", vision.build_llava_next),
+        Family("llava_onevision", "vision", vision.build_llava_onevision, video=True),
+        Family("qwen2_vl", "vision", vision.build_qwen2_vl, video=True),
+        Family("qwen2_5_vl", "vision", vision.build_qwen2_5_vl, video=True),
+        Family("qwen3_vl", "vision", vision.build_qwen3_vl, video=True),
+        Family("internvl", "vision", vision.build_internvl, video=True),
+        Family("idefics3", "vision", vision.build_idefics3),
+        Family("smolvlm", "vision", vision.build_smolvlm, video=True, requires=("num2words",)),
+        Family("gemma3", "vision", vision.build_gemma3),
+        Family("llama", "text", text.build_llama),
+        Family("mistral", "text", text.build_mistral),
+        Family("phi", "text", text.build_phi),
+        Family("qwen2", "text", text.build_qwen2),
+        Family("qwen3", "text", text.build_qwen3),
+        Family("gemma2", "text", text.build_gemma2),
+    )
+}
+"""All families by name."""
+
+
+def names(kind: Literal["vision", "text"] | None = None) -> tuple[str, ...]:
+    """Return the names of all families, or of one kind."""
+    return tuple(name for name, entry in FAMILIES.items() if kind in (None, entry.kind))
+
+
+def family(name: str) -> Family:
+    """Return the entry of a family.
+
+    Raises:
+        UserError: there is no such family.
+    """
+    if name not in FAMILIES:
+        raise UserError(f"unknown model family {name!r}; available: {', '.join(FAMILIES)}")
+    return FAMILIES[name]
+
+
+def build(name: str, *, seed: int = 0) -> tuple[Any, Any]:
+    """Return a family's tiny model (float32, evaluation mode) and its processor or tokenizer.
+
+    Args:
+        name: a key of :data:`FAMILIES`.
+        seed: of the weights; the same seed gives the same weights on every machine.
+
+    Raises:
+        UserError: no such family, or its processor needs a package that is not installed.
+    """
+    entry = family(name)
+    if missing := entry.missing():
+        raise UserError(
+            f"the processor of {name} needs {', '.join(missing)}; pip install {' '.join(missing)}"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # a few classes draw biases, which are not redrawn below
+        model, processor = entry.assemble()
+    randomise(model, seed=seed)
+    tokenizer = getattr(processor, "tokenizer", processor)
+    for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        setattr(model.generation_config, token, getattr(tokenizer, token))
+    return model.eval(), processor
+
+
+def save(name: str, directory: str | Path, *, seed: int = 0) -> Path:
+    """Write a family's model and processor, loadable offline by the Auto classes.
+
+    Returns:
+        The directory, to be used as ``pretrained=``.
+    """
+    model, processor = build(name, seed=seed)
+    model.save_pretrained(directory)
+    processor.save_pretrained(directory)
+    return Path(directory)
