@@ -1,4 +1,4 @@
-"""Shared factories for tests: tiny random models of real families, prompts and pictures for them."""
+"""Shared factories for tests: tiny random models of real families, and prompts for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small byte-level BPE tokenizer, trained on the spot on a few sentences; any text round-trips."""
+"""A small byte-level BPE tokenizer, trained on the spot; any text survives a round trip."""
 
 from __future__ import annotations
 

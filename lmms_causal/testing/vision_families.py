@@ -184,7 +184,7 @@ def _qwen_tokenizer() -> Any:
     )
 
 
-def _qwen_tokens(tokenizer: Any) -> dict[str, int]:
+def _qwen_tokens(tokenizer: Any) -> dict[str, Any]:
     names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
     return {name: getattr(tokenizer, name) for name in names}
 

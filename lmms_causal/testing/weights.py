@@ -1,4 +1,4 @@
-"""Random weights that make a tiny model lively: each layer keeps the size of what passes through."""
+"""Random weights for a tiny model whose answers depend on its prompt and its picture."""
 
 from __future__ import annotations
 
