@@ -62,6 +62,8 @@ def main(args: argparse.Namespace) -> int:
 
     if not 0.5 <= args.level < 1.0:
         raise UserError(f"--level {args.level:g}: give the coverage as a share, such as 0.95")
+    if args.resamples is not None and args.resamples < 99:
+        raise UserError(f"--resamples {args.resamples}: give at least 99")
     runs = [read_run(path) for path in (args.run_a, *args.run_b)]
     for run in runs[1:]:
         if run.path.resolve() == runs[0].path.resolve():
@@ -74,6 +76,7 @@ def main(args: argparse.Namespace) -> int:
         level=args.level,
         interval=args.interval,
         seed=args.seed,
+        resamples=args.resamples,
         intersect=args.intersect,
     )
     comparisons = compare(runs[0], runs[1:], options)
@@ -121,6 +124,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--level", type=float, default=0.95, help="coverage (default 0.95)")
     parser.add_argument("--seed", type=int, default=0, help="seed of resampling (default 0)")
+    parser.add_argument(
+        "--resamples",
+        type=int,
+        metavar="N",
+        help="number of resamples (default 9999 for means; 399 to 1999, fewer for more documents, "
+        "for metrics that are not means)",
+    )
     parser.add_argument(
         "--intersect",
         action="store_true",

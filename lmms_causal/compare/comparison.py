@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lmms_causal.compare import statistics
 from lmms_causal.compare.cost import CostRatio, cost_ratios
@@ -42,23 +43,35 @@ class Comparison:
 def compare(a: Run, others: Sequence[Run], options: Options | None = None) -> list[Comparison]:
     """Compare each of `others` with `a`; Holm's correction runs over all rows of all of them.
 
+    A metric that repeats the scores of another one of its task is not one more hypothesis: it
+    takes over the other's adjusted p.
+
     Raises:
         UserError: No common task or metric, an unknown name in the options, different documents.
     """
     options = options or Options()
     found = [_compare_pair(a, b, options) for b in others]
-    tested = [row.p for comparison in found for row in comparison.rows if row.p is not None]
-    adjusted = iter(statistics.holm(tested))
+    tested = {
+        (index, *_hypothesis(row)): row.p
+        for index, comparison in enumerate(found)
+        for row in comparison.rows
+        if row.p is not None and row.same_as is None
+    }
+    adjusted = dict(zip(tested, statistics.holm(list(tested.values())), strict=True))
     return [
         dataclasses.replace(
             comparison,
             rows=tuple(
-                row if row.p is None else dataclasses.replace(row, p_holm=next(adjusted))
+                dataclasses.replace(row, p_holm=adjusted.get((index, *_hypothesis(row))))
                 for row in comparison.rows
             ),
         )
-        for comparison in found
+        for index, comparison in enumerate(found)
     ]
+
+
+def _hypothesis(row: Row) -> tuple[str, str, str, str | None]:
+    return row.task, row.same_as or row.metric, row.filter, row.stratum
 
 
 def _compare_pair(a: Run, b: Run, options: Options) -> Comparison:
@@ -122,6 +135,7 @@ def _task_rows(a: Task, b: Task, options: Options, notes: list[str]) -> Iterator
         if (metric, name) in b.aggregates and (not options.metrics or metric in options.metrics)
     ]
     pairings: dict[str, Pairing] = {}
+    first: dict[Any, str] = {}
     for metric, name in wanted:
         if a.is_group or b.is_group:
             yield aggregate_only(a, b, metric, name, 0, "aggregate of a group: see its tasks")
@@ -134,7 +148,12 @@ def _task_rows(a: Task, b: Task, options: Options, notes: list[str]) -> Iterator
                 a.samples[name], b.samples[name], a.name, options.intersect
             )
             notes += _pairing_notes(a.name, pairings[name])
-        yield from MetricComparison(a, b, metric, name, pairings[name], options).rows()
+        comparison = MetricComparison(a, b, metric, name, pairings[name], options)
+        rows = list(comparison.rows())
+        signature = (name, rows[0].test, comparison.signature())
+        twin = first.setdefault(signature, metric) if rows[0].gained is not None else metric
+        for row in rows:
+            yield row if twin == metric else dataclasses.replace(row, same_as=twin)
 
 
 def _pairing_notes(task: str, pairing: Pairing) -> list[str]:

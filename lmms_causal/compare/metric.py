@@ -40,6 +40,11 @@ class MetricComparison:
             members = [index for index, value in enumerate(self.strata) if value == stratum]
             yield make(members, stratum, note)
 
+    def signature(self) -> tuple[Hashable, ...] | None:
+        """The scores of both runs, equal for two metrics that are one under two names."""
+        scores = tuple(self._scores(pair) for pair in self.pairs)
+        return None if all(left is None for left, _ in scores) else scores
+
     def _method(self) -> tuple[Callable[[Sequence[int], str | None, str], Row] | None, str]:
         """Choose between a mean, a resampled aggregation, and nothing; with a remark."""
         aggregate = aggregations.offered_aggregation(self.a, self.metric)
@@ -109,7 +114,9 @@ class MetricComparison:
         clusters = self._clusters(scored, self.cluster_key)
         level, seed = self.options.level, self.options.seed
         if self.options.interval == "bootstrap":
-            interval = statistics.paired_bootstrap_interval(a, b, clusters, level, seed)
+            interval = statistics.paired_bootstrap_interval(
+                a, b, clusters, level, seed, self.options.resamples
+            )
         else:
             interval = statistics.paired_t_interval(a, b, clusters, level)
         binary = statistics.is_binary(a) and statistics.is_binary(b)
@@ -118,7 +125,7 @@ class MetricComparison:
         if mcnemar is not None and independent:
             p, test = mcnemar.p, "mcnemar"
         else:
-            p, exact = statistics.sign_flip_test(a, b, clusters, seed)
+            p, exact = statistics.sign_flip_test(a, b, clusters, seed, self.options.resamples)
             test = "sign-flip" if exact else "sign-flip-sampled"
         row = self._row(
             stratum,
@@ -159,10 +166,11 @@ class MetricComparison:
         b = [every_b[index] for index in members]
         level, seed = self.options.level, self.options.seed
         left, right = float(aggregate(list(a))), float(aggregate(list(b)))
+        count = self.options.resamples
         interval = resampling.aggregate_bootstrap_interval(
-            a, b, clusters, aggregate, level, seed, identifiers={*CLUSTER_KEYS, key or ""}
+            a, b, clusters, aggregate, level, seed, count, {*CLUSTER_KEYS, key or ""}
         )
-        p = resampling.aggregate_swap_test(a, b, clusters, aggregate, seed)
+        p = resampling.aggregate_swap_test(a, b, clusters, aggregate, seed, count)
         row = self._row(
             stratum, len(members), interval.units, key, _factor([left, right]), left, right, note
         )

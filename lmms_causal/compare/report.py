@@ -145,7 +145,7 @@ def _header(comparison: Comparison) -> list[str]:
 
 
 def _tests(comparison: Comparison) -> int:
-    return sum(row.p is not None for row in comparison.rows)
+    return sum(row.p is not None and row.same_as is None for row in comparison.rows)
 
 
 def _body(comparison: Comparison) -> list[Sequence[str]]:
@@ -221,6 +221,10 @@ def _legend(comparison: Comparison) -> list[str]:
     sampled = [row for row in rows if row.test == "swap-sampled"]
     if sampled:
         lines.append(f"Not means over documents, so resampled by cluster: {_names(sampled)}.")
+    twins = [row for row in rows if row.same_as is not None and row.stratum is None]
+    if twins:
+        pairs = (f"{row_name(row)} repeats {row.same_as}" for row in twins)
+        lines.append(f"The same scores under another name count as one test: {', '.join(pairs)}.")
     by_note: dict[str, list[Row]] = {}
     for row in rows:
         if row.note and row.stratum is None:

@@ -18,14 +18,14 @@ from lmms_causal.compare.statistics import Interval
 Record = Any
 Aggregate = Callable[[list[Record]], float]
 
-#: Records handed to the aggregation over all resamples: bounds the time to seconds.
-_BUDGET = 4_000_000
-_MOST, _FEWEST = 1_999, 199
+#: Documents times resamples: bounds the time to seconds for each metric.
+_BUDGET = 1_000_000
+_MOST, _FEWEST = 1_999, 399
 
 
 def default_resamples(documents: int) -> int:
-    """Number of resamples for a list of that many records: 199 to 1999, the same every time."""
-    return int(np.clip(_BUDGET // max(1, 2 * documents), _FEWEST, _MOST))
+    """Number of resamples for a list of that many records: 399 to 1999, the same every time."""
+    return int(np.clip(_BUDGET // max(1, documents), _FEWEST, _MOST))
 
 
 def aggregate_bootstrap_interval(

@@ -18,6 +18,7 @@ class Options:
         level: Coverage of the intervals; 1 - level is the level of the tests.
         interval: "t" or "bootstrap" (BCa) for metrics that are means over documents.
         seed: Seed of everything that is resampled.
+        resamples: Number of resamples; None for the default of each procedure.
         intersect: Compare the common documents when the runs answered different ones.
     """
 
@@ -28,6 +29,7 @@ class Options:
     level: float = 0.95
     interval: Literal["t", "bootstrap"] = "t"
     seed: int = 0
+    resamples: int | None = None
     intersect: bool = False
 
 
@@ -59,6 +61,7 @@ class Row:
         gained: Documents whose score is higher in B; None for a metric that is not a mean.
         lost: Documents whose score is lower in B.
         detectable: Smallest true difference that would have shown with 80 % power.
+        same_as: Metric of the same task with the very same scores, tested in this one's place.
         note: Why a row is not tested, or what to know about it.
     """
 
@@ -85,4 +88,5 @@ class Row:
     gained: int | None = None
     lost: int | None = None
     detectable: float | None = None
+    same_as: str | None = None
     note: str = ""

@@ -122,7 +122,7 @@ def paired_bootstrap_interval(
     clusters: Sequence[Hashable] | None = None,
     level: float = 0.95,
     seed: int = 0,
-    resamples: int = _RESAMPLES,
+    resamples: int | None = None,
 ) -> Interval:
     """BCa bootstrap interval of the mean of ``b - a``, drawing whole clusters.
 
@@ -142,7 +142,7 @@ def paired_bootstrap_interval(
         lambda s, w, axis: s.sum(axis=axis) / w.sum(axis=axis),
         paired=True,
         vectorized=True,
-        n_resamples=resamples,
+        n_resamples=resamples or _RESAMPLES,
         batch=max(1, _BATCH_ELEMENTS // t.units),
         confidence_level=level,
         method="BCa",
@@ -184,7 +184,7 @@ def sign_flip_test(
     b: ArrayLike,
     clusters: Sequence[Hashable] | None = None,
     seed: int = 0,
-    resamples: int = _RESAMPLES,
+    resamples: int | None = None,
 ) -> tuple[float, bool]:
     """Two-sided p-value of "A and B are exchangeable within every cluster".
 
@@ -206,6 +206,7 @@ def sign_flip_test(
         exact = _exact_sign_flip(magnitudes.astype(np.int64), abs(float(totals.sum())))
         if exact is not None:
             return exact, True
+    resamples = resamples or _RESAMPLES
     result = stats.permutation_test(
         (totals, np.zeros_like(totals)),
         lambda x, y, axis: (x - y).mean(axis=axis),

@@ -31,7 +31,7 @@ def outcome(row: Row, level: float) -> str:
 
 def verdict(comparison: Comparison) -> str:
     """Sum the comparison up in one sentence."""
-    tested = [row for row in comparison.rows if row.p is not None]
+    tested = [row for row in comparison.rows if row.p is not None and row.same_as is None]
     if not tested:
         return "No metric could be tested with paired documents; see the remarks of each row."
     level = comparison.options.level
