@@ -17,10 +17,13 @@ from dataclasses import dataclass
 
 from lmms_causal.tasks.causal_vqa_mini.draws import Draws
 from lmms_causal.tasks.causal_vqa_mini.world import (
+    BOX,
     CELL,
     COLOURS,
     OBJECTS,
     PAIRS,
+    SIZE,
+    TRAIL,
     Scene,
     Thing,
     render,
@@ -217,13 +220,18 @@ def object_scene(
 
 
 def pair_scene(draws: Draws, cause: str, effect: str) -> Scene:
-    """One row of the grid: streaks, what moved, and what fell because of it; or its mirror."""
+    """Side by side, what moved (streaks behind it) and what fell because of it; or the mirror.
+
+    The pair lies anywhere in its row, so that the place of a thing hardly tells its part.
+    """
     mirrored = draws.chance(0.5)
-    row = CELL * draws.below(3) + draws.between(0, _JITTER)
-    cause_left = CELL + draws.between(0, _JITTER)
-    effect_left = (0 if mirrored else 2 * CELL) + draws.between(0, _JITTER)
-    mover = Thing(cause, None, cause_left, row, "moved", mirrored)
-    faller = Thing(effect, None, effect_left, row, "fell", mirrored)
+    top = CELL * draws.below(3) + draws.between(0, _JITTER)
+    lefts = [TRAIL + draws.below(SIZE - TRAIL - 2 * BOX + 1)]
+    lefts.append(lefts[0] + BOX)
+    if mirrored:
+        lefts = [SIZE - BOX - left for left in lefts]
+    mover = Thing(cause, None, lefts[0], top, "moved", mirrored)
+    faller = Thing(effect, None, lefts[1], top, "fell", mirrored)
     return Scene((mover, faller), draws.seed())
 
 

@@ -34,7 +34,8 @@ def score_answer(doc: Mapping[str, Any], text: str) -> Values:
 
 def score_choices(doc: Mapping[str, Any], scores: Sequence[float]) -> Values:
     """Metrics of the scores (larger is better) of the listed choices; a tie is no answer."""
-    best = [choice for choice, score in zip(doc["choices"], scores, strict=True) if score == max(scores)]
+    top = max(scores)
+    best = [choice for choice, score in zip(doc["choices"], scores, strict=True) if score == top]
     return _values(doc, best[0] if len(best) == 1 else None)
 
 
@@ -58,7 +59,7 @@ def _values(doc: Mapping[str, Any], answer: str | None) -> Values:
         values["causal_consistent_acc"] = {
             "pair": doc["pair_id"],
             "order": doc["order"],
-            "score": score,
+            "credit": score,
         }
         values["causal_position_bias"] = answer
     return values

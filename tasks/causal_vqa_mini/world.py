@@ -1,7 +1,7 @@
 """The rendered world: eight coloured objects, two causal pairs, and how a scene becomes pixels.
 
 A picture is 48x48 RGB. Objects lie in the nine 16-pixel cells of a 3x3 grid. A causal scene is
-one row: a *mover* with three white motion streaks behind it next to a *faller* that is tilted away
+a *mover* with three short white motion streaks behind it next to a *faller* that is tilted away
 from it by 60 degrees. Silhouettes are evaluated at 4x4 points per pixel and blended with integer
 weights, so that the same scene gives the same bytes everywhere.
 """
@@ -21,7 +21,8 @@ CELL = 16
 BOX = 14
 _SUPER = 4
 _OPAQUE = _SUPER * _SUPER
-_STREAK_LENGTH = 8
+_STREAK_LENGTH = 4
+TRAIL = _STREAK_LENGTH + 1
 _STREAK_ROWS = (3, 7, 10)
 
 # Domain tags: the first word of a seed tuple says what the draws are for.
@@ -161,11 +162,11 @@ def _blend(canvas: np.ndarray, cover: np.ndarray, colour: np.ndarray) -> None:
 
 
 def _streaks(mover: Thing) -> np.ndarray:
-    """Coverage ``(48, 48)`` of the three lines behind a moving thing."""
+    """Coverage ``(48, 48)`` of the three lines behind a moving thing, `TRAIL` pixels to its box."""
     cover = np.zeros((SIZE, SIZE), dtype=np.int64)
-    start = mover.left + BOX + 1 if mover.mirrored else mover.left - 1 - _STREAK_LENGTH
+    start = mover.left + BOX + 1 if mover.mirrored else mover.left - TRAIL
     for row in _STREAK_ROWS:
-        cover[mover.top + row, max(start, 0) : start + _STREAK_LENGTH] = _OPAQUE
+        cover[mover.top + row, start : start + _STREAK_LENGTH] = _OPAQUE
     return cover
 
 
