@@ -134,11 +134,15 @@ def _task_rows(a: Task, b: Task, options: Options, notes: list[str]) -> Iterator
         for metric, name in a.aggregates
         if (metric, name) in b.aggregates and (not options.metrics or metric in options.metrics)
     ]
+    if a.is_group:
+        wanted.sort()  # lmms-eval writes them in an order that changes from run to run
     pairings: dict[str, Pairing] = {}
     first: dict[Any, str] = {}
     for metric, name in wanted:
         if a.is_group or b.is_group:
-            yield aggregate_only(a, b, metric, name, 0, "aggregate of a group: see its tasks")
+            yield aggregate_only(
+                a, b, metric, name, 0, "aggregate of a group, not tested: see its tasks"
+            )
             continue
         if name not in a.samples or name not in b.samples:
             yield aggregate_only(a, b, metric, name, 0, "no samples under this filter")

@@ -147,7 +147,7 @@ class MetricComparison:
             interval,
             p,
             test,
-            binary_documents=len(scored) if binary else None,
+            binary=binary,
         )
 
     def _resampled_row(
@@ -174,7 +174,7 @@ class MetricComparison:
         row = self._row(
             stratum, len(members), interval.units, key, _factor([left, right]), left, right, note
         )
-        return _with_test(row, interval, p, "swap-sampled", binary_documents=None)
+        return _with_test(row, interval, p, "swap-sampled", binary=False)
 
     def _row(
         self,
@@ -211,15 +211,12 @@ def _with_test(
     interval: statistics.Interval,
     p: float,
     test: str,
-    binary_documents: int | None,
+    binary: bool,
 ) -> Row:
     if interval.units < 2:
         return dataclasses.replace(row, note="too few independent documents to test")
     if not math.isfinite(interval.low + interval.high):
         return dataclasses.replace(row, note="no test: undefined on some of the resampled data")
-    if interval.standard_error == 0.0:
-        remark = "no variation between documents or clusters: the interval has no width"
-        row = dataclasses.replace(row, note="; ".join(filter(None, (row.note, remark))))
     return dataclasses.replace(
         row,
         standard_error=interval.standard_error,
@@ -229,8 +226,9 @@ def _with_test(
         p=p,
         test=test,
         detectable=statistics.minimum_detectable_effect(
-            interval.standard_error, interval.level, binary_documents=binary_documents
-        ),
+            interval.standard_error, interval.level, binary_units=interval.units if binary else None
+        )
+        or None,
     )
 
 

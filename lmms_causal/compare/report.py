@@ -12,14 +12,14 @@ from typing import Any
 from lmms_causal.compare.comparison import Comparison
 from lmms_causal.compare.records import Run
 from lmms_causal.compare.rows import Row
-from lmms_causal.compare.verdict import number, outcome, p_text, row_name, verdict
+from lmms_causal.compare.verdict import interval_text, metric_name, number, outcome, p_text, verdict
 
 #: Raised by one whenever a field of the JSON output changes its meaning or goes away.
 SCHEMA_VERSION = 1
 
 _COLUMNS = 100
 _HEADER = ("metric", "n", "A", "B", "B-A", "{level:g} % CI", "McNemar", "p", "+/-")
-_WIDTHS = (26, 6, 6, 6, 7, 17, 8, 8, 8)
+_WIDTHS = (25, 6, 6, 6, 6, 16, 7, 7, 12)
 
 
 def to_text(comparisons: Sequence[Comparison]) -> str:
@@ -161,30 +161,23 @@ def _body(comparison: Comparison) -> list[Sequence[str]]:
 
 
 def _heading(comparison: Comparison, task: str) -> str:
-    keys = {
-        (row.cluster_key, row.units)
-        for row in comparison.rows
-        if row.task == task and row.cluster_key is not None and row.stratum is None
-    }
-    clusters = ", ".join(f"{units} clusters by {key}" for key, units in sorted(keys, key=str))
+    units: dict[str, int] = {}
+    for row in comparison.rows:
+        if row.task == task and row.cluster_key is not None and row.stratum is None:
+            units[row.cluster_key] = max(row.units, units.get(row.cluster_key, 0))
+    clusters = ", ".join(f"{count} clusters by {key}" for key, count in units.items())
     return f"{task} ({clusters})" if clusters else task
 
 
 def _cells(row: Row) -> list[str]:
-    if row.stratum is not None:
-        name = f"    {row.stratum}"
-    else:
-        name = f"  {row.metric}" if row.filter == "none" else f"  {row.metric} ({row.filter})"
-    interval = "-"
-    if row.low is not None and row.high is not None:
-        interval = f"{number(row, row.low, '+')} to {number(row, row.high, '+')}"
+    name = f"  {metric_name(row)}" if row.stratum is None else f"    {row.stratum}"
     return [
         name,
         str(row.n) if row.n else "-",
         number(row, row.a),
         number(row, row.b),
         number(row, row.difference, "+"),
-        interval,
+        interval_text(row),
         p_text(row.mcnemar_p),
         p_text(row.p if row.p_holm is None else row.p_holm),
         "-" if row.gained is None else f"+{row.gained}/-{row.lost}",
@@ -218,23 +211,31 @@ def _legend(comparison: Comparison) -> list[str]:
             "Intervals and p allow for dependent documents within a cluster; the McNemar column "
             "does not."
         )
-    sampled = [row for row in rows if row.test == "swap-sampled"]
+    overall = [row for row in rows if row.stratum is None]
+    sampled = [row for row in overall if row.test == "swap-sampled"]
     if sampled:
-        lines.append(f"Not means over documents, so resampled by cluster: {_names(sampled)}.")
-    twins = [row for row in rows if row.same_as is not None and row.stratum is None]
+        lines.append(f"Not means over documents, so resampled by cluster: {_names(sampled, rows)}.")
+    twins = [row for row in overall if row.same_as is not None]
     if twins:
-        pairs = (f"{row_name(row)} repeats {row.same_as}" for row in twins)
-        lines.append(f"The same scores under another name count as one test: {', '.join(pairs)}.")
+        lines.append(
+            f"The same scores under another name, counted as one test: {_names(twins, rows)}."
+        )
     by_note: dict[str, list[Row]] = {}
-    for row in rows:
-        if row.note and row.stratum is None:
+    for row in overall:
+        if row.note:
             by_note.setdefault(row.note, []).append(row)
-    lines += [f"{_names(noted)}: {note}." for note, noted in by_note.items()]
+    lines += [f"{_names(noted, rows)}: {note}." for note, noted in by_note.items()]
     return lines
 
 
-def _names(rows: Sequence[Row]) -> str:
-    return ", ".join(row_name(row) for row in rows)
+def _names(some: Sequence[Row], rows: Sequence[Row]) -> str:
+    """Name rows by task; a task that is meant as a whole is not spelled out."""
+    names = []
+    for task in dict.fromkeys(row.task for row in some):
+        metrics = [metric_name(row) for row in some if row.task == task]
+        whole = sum(row.task == task and row.stratum is None for row in rows)
+        names.append(task if len(metrics) == whole else f"{', '.join(metrics)} of {task}")
+    return "; ".join(names)
 
 
 def _warnings(comparison: Comparison) -> list[str]:

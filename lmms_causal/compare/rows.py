@@ -60,7 +60,8 @@ class Row:
         mcnemar_p: McNemar's exact p, which takes documents as independent; 0/1 scores only.
         gained: Documents whose score is higher in B; None for a metric that is not a mean.
         lost: Documents whose score is lower in B.
-        detectable: Smallest true difference that would have shown with 80 % power.
+        detectable: Smallest true difference that would have shown with 80 % power; None when the
+            sample does not tell, because nothing varies in it.
         same_as: Metric of the same task with the very same scores, tested in this one's place.
         note: Why a row is not tested, or what to know about it.
     """

@@ -255,21 +255,25 @@ def minimum_detectable_effect(
     standard_error: float,
     level: float = 0.95,
     power: float = 0.8,
-    binary_documents: int | None = None,
+    binary_units: int | None = None,
 ) -> float:
     """Smallest true difference that a sample of this size and noise shows with that `power`.
 
     ``(z_{1-alpha/2} + z_{power}) * SE`` (Miller 2024, section 5). For 0/1 scores, whose number of
-    documents is then given, never below what an exact test needs at least: k flips, all one way,
-    with ``2 * 0.5^k <= alpha`` (6 of them at 5 %). That floor matters when hardly a document
-    changed, where the standard error says nothing.
+    independent units is then given, never below what the exact test allows: it needs k flips, all
+    one way, with ``2 * 0.5^k <= alpha`` (6 at 5 %), and a Poisson number of flips reaches 6 with
+    80 % probability from 7.9 expected ones on. That floor matters when hardly anything changed,
+    where the standard error says nothing.
     """
     alpha = 1.0 - level
     z = stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)
+    if not binary_units:
+        return float(z) * standard_error
     # The rounding guards against levels such as 0.875, where the logarithm is a whole number.
     flips = int(np.ceil(np.round(np.log2(2 / alpha), 9)))
-    floor = flips / binary_documents if binary_documents else 0.0
-    return max(float(z) * standard_error, floor)
+    # P(Poisson(m) >= k) = P(chi-square with 2k degrees of freedom <= 2m).
+    expected = float(stats.chi2.ppf(power, 2 * flips)) / 2
+    return max(float(z) * standard_error, min(1.0, expected / binary_units))
 
 
 def is_binary(values: ArrayLike) -> bool:

@@ -58,11 +58,15 @@ def test_name(row: Row) -> str:
     }[row.test]
 
 
+def metric_name(row: Row) -> str:
+    """The metric, with its answer filter where there is a choice of them."""
+    return row.metric if row.filter == "none" else f"{row.metric} ({row.filter})"
+
+
 def row_name(row: Row) -> str:
     """A row's name in running text."""
-    name = row.metric if row.filter == "none" else f"{row.metric} ({row.filter})"
     of = f"{row.task}, {row.stratum}" if row.stratum is not None else row.task
-    return f"{name} of {of}"
+    return f"{metric_name(row)} of {of}"
 
 
 def amount(row: Row, value: float, signed: bool = True) -> str:
@@ -78,15 +82,25 @@ def number(row: Row, value: float, sign: str = "") -> str:
     return f"{100 * value:{sign}.1f}" if row.factor == 100.0 else f"{value:{sign}.4g}"
 
 
+def interval_text(row: Row) -> str:
+    """The interval as the table shows it; one without width tells nothing and says so."""
+    if row.low is None or row.high is None:
+        return "-"
+    if row.standard_error == 0.0:
+        return "no variation"
+    return f"{number(row, row.low, '+')} to {number(row, row.high, '+')}"
+
+
 def p_text(p: float | None) -> str:
     """A p-value in two significant digits."""
-    return "-" if p is None else f"{p:.2g}"
+    if p is None:
+        return "-"
+    return "<1e-99" if 0.0 <= p < 1e-99 else f"{p:.2g}"
 
 
 def _single(row: Row, level: float) -> str:
-    low, high = (number(row, end, "+") for end in (row.low, row.high) if end is not None)
     numbers = (
-        f"{amount(row, row.difference)}, {100 * level:g} % interval {low} to {high}, "
+        f"{amount(row, row.difference)}, {100 * level:g} % interval {interval_text(row)}, "
         f"{test_name(row)} p = {p_text(row.p)}, n = {row.n}"
     )
     found = outcome(row, level)
@@ -112,7 +126,8 @@ def _several(comparison: Comparison, tested: Sequence[Row]) -> str:
         if (rows := found.get(label))
     ]
     if same := found.get("no difference"):
-        rest = f"no detectable difference in {'the other ' if parts else 'any of the '}{len(same)}"
+        others = "the other row" if len(same) == 1 else f"the other {len(same)}"
+        rest = f"no detectable difference in {others if parts else f'any of the {len(same)}'}"
         parts.append(f"{rest}, where {_could_have_range(same)}")
     return (
         f"B against A over {len(tested)} rows (level {100 * (1 - level):.3g} % after Holm's "
@@ -121,8 +136,10 @@ def _several(comparison: Comparison, tested: Sequence[Row]) -> str:
 
 
 def _could_have(row: Row) -> str:
+    if row.detectable is None:
+        return "the sample does not tell what difference would have shown"
     return (
-        f"a true difference of {amount(row, row.detectable or 0.0, signed=False)} or more would "
+        f"a true difference of {amount(row, row.detectable, signed=False)} or more would "
         "have shown in this sample with 80 % power"
     )
 
@@ -130,9 +147,10 @@ def _could_have(row: Row) -> str:
 def _could_have_range(rows: Sequence[Row]) -> str:
     if len(rows) == 1:
         return _could_have(rows[0])
-    shares = sorted(row.detectable or 0.0 for row in rows if row.factor == 100.0)
-    if len(shares) != len(rows):
-        return "the smallest difference that would have shown is in the table's JSON"
+    known = [row for row in rows if row.detectable is not None]
+    shares = sorted(row.detectable or 0.0 for row in known if row.factor == 100.0)
+    if not known or len(shares) != len(known):
+        return "--json tells for each row which difference would have shown"
     low, high = f"{100 * shares[0]:.1f}", f"{100 * shares[-1]:.1f}"
     span = low if low == high else f"{low} to {high}"
     return f"true differences of {span} points (by row) would have shown with 80 % power"
