@@ -44,9 +44,12 @@ def by_pair(
 
 
 def consistency(records: Iterable[Mapping[str, Any] | None]) -> float:
-    """Mean over pairs of the product of the scores in both option orders (``cw`` and ``wc``)."""
+    """Mean over pairs of the product of the credits in both option orders (``cw`` and ``wc``).
+
+    The key is not ``score``, from which lmms-eval would derive a standard error over documents.
+    """
     pairs = by_pair(records, ("cw", "wc"), "order")
-    return mean(first["score"] * second["score"] for first, second in pairs)
+    return mean(first["credit"] * second["credit"] for first, second in pairs)
 
 
 def position_bias(answers: Iterable[str | None]) -> float:
@@ -54,4 +57,6 @@ def position_bias(answers: Iterable[str | None]) -> float:
 
     Invalid answers (None) are left out.
     """
-    return 2 * abs(mean(None if answer is None else float(answer == "A") for answer in answers) - 0.5)
+    return 2 * abs(
+        mean(None if answer is None else float(answer == "A") for answer in answers) - 0.5
+    )

@@ -34,10 +34,14 @@ def strip_reasoning(text: str) -> str:
 def parse_letter(text: str, options: Mapping[str, str] | Sequence[str]) -> str | None:
     """The option letter that the text commits to.
 
-    Tried in this order, first success wins: the whole text is a letter (``B``, ``(b)``, ``**B**.``);
-    the last ``answer ... B``; ``B`` with a delimiter at the start (``B. The dog ...``); one single
-    letter after "option", "caption" or "choice", or in parentheses; a capital letter as last word
-    and no other one anywhere; exactly one option's own text occurs in the answer (case and punctuation aside).
+    Tried in this order, the first that applies decides:
+
+    1. the whole text is a letter: ``B``, ``(b)``, ``**B**.``;
+    2. the last "answer ... B";
+    3. a letter with a delimiter at the start: ``B. The dog ...``;
+    4. letters after "option", "caption" or "choice" or in parentheses, if they all agree;
+    5. a capital letter as last word, if no other option letter stands anywhere;
+    6. one option's own text occurs in the answer, case and punctuation aside, and no other's.
 
     Args:
         text: what the model wrote; reasoning blocks are removed first.

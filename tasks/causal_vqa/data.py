@@ -12,8 +12,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmms_causal.errors import UserError
 from lmms_causal.tasks.download import cache_dir, fetch, require_sha256
+
+from lmms_causal.errors import UserError
 
 __all__ = [
     "CSV_VARIABLE",
@@ -98,7 +99,7 @@ def locate(name: str) -> Path:
 
 
 def read_captions(source: str) -> list[CaptionRow]:
-    """The rows of VQA-Causal (``vqa``; integer COCO ids) or VCR-Causal (``vcr``; relative paths)."""
+    """The rows of VQA-Causal (``vqa``, COCO ids) or VCR-Causal (``vcr``, relative paths)."""
     name = _CAPTION_FILES[source]
     with locate(name).open(encoding="utf-8", newline="") as file:
         rows = [

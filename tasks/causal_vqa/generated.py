@@ -1,4 +1,4 @@
-"""``process_results`` of the tasks that generate text: one answer per document, in both harnesses."""
+"""``process_results`` of the tasks that generate text, the same for both harnesses."""
 
 from __future__ import annotations
 

@@ -13,10 +13,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmms_causal.errors import UserError
 from lmms_causal.tasks.causal_vqa.data import read_captions
 from lmms_causal.tasks.download import cache_dir, fetch
 from lmms_causal.tasks.pictures import open_rgb, require_decodable
+
+from lmms_causal.errors import UserError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,6 +27,7 @@ __all__ = [
     "VCR_VARIABLE",
     "check_folder",
     "coco_file",
+    "downloads",
     "ensure_image",
     "fetch_images",
     "image_path",
@@ -53,6 +55,11 @@ def coco_file(image_id: int) -> str:
     return f"COCO_val2014_{image_id:012d}.jpg"
 
 
+def downloads(source: str) -> bool:
+    """Whether pictures of this source are downloaded: COCO's, unless a folder is given."""
+    return _folder(source) is None
+
+
 def image_path(doc: Mapping[str, Any]) -> Path:
     """Where the document's picture is, or (COCO without a folder) will be.
 
@@ -75,7 +82,7 @@ def ensure_image(doc: Mapping[str, Any]) -> Path:
     path = image_path(doc)
     if path.is_file():
         return path
-    if _folder(doc["source"]) is not None:
+    if not downloads(doc["source"]):
         variable = _variable(doc["source"])
         raise UserError(
             f"no image file {path} (needed by document {doc['id']}); "
@@ -107,7 +114,7 @@ def check_folder(docs: Iterable[Mapping[str, Any]]) -> None:
     missing = [
         doc
         for doc in documents.values()
-        if _folder(doc["source"]) is not None and not image_path(doc).is_file()
+        if not downloads(doc["source"]) and not image_path(doc).is_file()
     ]
     if missing:
         doc, variable = missing[0], _variable(missing[0]["source"])

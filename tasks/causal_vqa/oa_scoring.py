@@ -31,6 +31,15 @@ __all__ = [
 
 Values = dict[str, Any]
 
+_CAUSAL_OF_FULL = (
+    "causal_score",
+    "causal_acc",
+    "causal_acc_clean",
+    "causal_consistent_acc",
+    "causal_invalid_rate",
+)
+_OA_OF_FULL = ("oa_score", "oa_gen_strict_acc", "oa_gen_invalid_rate")
+
 
 def _oa_record(doc: Mapping[str, Any], score: float, **more: Any) -> Values:
     return {
@@ -47,7 +56,7 @@ def score_statement(doc: Mapping[str, Any], log_yes: float, log_no: float) -> Va
     """Metrics of the log-probabilities of "Yes" and "No" for one statement (``vqa_causal_oa``)."""
     score = float(log_yes > log_no if doc["answer"] == "Yes" else log_yes < log_no)
     view = {"pair": doc["pair_id"], "index": doc["index"], "margin": log_yes - log_no}
-    return {"oa_score": score, "oa_acc": _oa_record(doc, score, **view)}
+    return {"oa_score": score, "oa_soft_acc": _oa_record(doc, score, **view), "oa_acc": view}
 
 
 def oa_rule(records: Iterable[Mapping[str, Any] | None]) -> float:
@@ -78,50 +87,50 @@ def score_statement_answer(doc: Mapping[str, Any], text: str) -> Values:
     """Metrics of one generated yes or no about a statement (``vqa_causal_oa_gen``)."""
     answer = parse_yes_no(text)
     score = float(answer == doc["answer"].lower())
-    view = {"pair": doc["pair_id"], "index": doc["index"], "valid": bool(answer), "pred": answer}
+    valid = answer is not None
     return {
         "oa_score": score,
-        "oa_gen_soft_acc": score,
-        "oa_gen_strict_acc": _oa_record(doc, score, **view),
-        "oa_gen_invalid_rate": float(answer is None),
+        "oa_gen_soft_acc": _oa_record(doc, score, index=doc["index"], valid=valid, pred=answer),
+        "oa_gen_strict_acc": {"pair": doc["pair_id"], "index": doc["index"], "credit": score},
+        "oa_gen_invalid_rate": float(not valid),
     }
 
 
 def oa_strict(records: Iterable[Mapping[str, Any] | None]) -> float:
     """Share of rows with all four answers right: chance 1/16."""
     return mean(
-        float(all(record["score"] == 1 for record in row))
+        float(all(record["credit"] == 1 for record in row))
         for row in by_pair(records, (0, 1, 2, 3), "index")
     )
 
 
 def score_full(doc: Mapping[str, Any], text: str) -> Values:
     """Metrics of one generated answer of ``vqa_causal_full``: a letter or a yes/no, by ``kind``."""
-    names = ("causal_score", "causal_acc", "causal_consistent_acc", "oa_gen_strict_acc", "oa_score")
+    view: Values = {"pair": doc["pair_id"]}
     if doc["kind"] == "causal":
         scored = score_letter(doc, text)
-        given = {"pair": doc["pair_id"], "order": doc["order"], "score": scored["causal_score"]}
+        view |= {"order": doc["order"], "credit": scored["causal_score"]}
     else:
         scored = score_statement_answer(doc, text)
-        given = {"pair": doc["pair_id"], "index": doc["index"], "score": scored["oa_score"]}
-    values = {name: scored.get(name) for name in (*names, "causal_acc_clean")}
-    return {**values, "causal_acc_given_oa": given, "causal_consistent_acc_given_oa": given}
+        view |= {"index": doc["index"], "credit": scored["oa_score"]}
+    values = {name: scored.get(name) for name in (*_CAUSAL_OF_FULL, *_OA_OF_FULL)}
+    return {**values, "causal_acc_given_oa": view, "causal_consistent_acc_given_oa": view}
 
 
 def causal_given_oa(records: Iterable[Mapping[str, Any]]) -> float:
     """Mean causal score over the rows whose four statements were all answered right."""
-    return mean(record["score"] for record in _recognised(records))
+    return mean(record["credit"] for record in _recognised(records))
 
 
 def consistency_given_oa(records: Iterable[Mapping[str, Any]]) -> float:
     """Consistent accuracy over the rows whose four statements were all answered right."""
     pairs = by_pair(_recognised(records), ("cw", "wc"), "order")
-    return mean(first["score"] * second["score"] for first, second in pairs)
+    return mean(first["credit"] * second["credit"] for first, second in pairs)
 
 
 def _recognised(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     records = list(records)
     statements = [record for record in records if "index" in record]
     rows = by_pair(statements, (0, 1, 2, 3), "index")
-    passed = {row[0]["pair"] for row in rows if all(record["score"] == 1 for record in row)}
+    passed = {row[0]["pair"] for row in rows if all(record["credit"] == 1 for record in row)}
     return [record for record in records if "order" in record and record["pair"] in passed]

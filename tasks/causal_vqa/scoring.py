@@ -2,9 +2,9 @@
 
 Every ``score_*`` function returns the task's metrics for one document. The first one is a plain
 number whose name ends in ``score``; it is what lmms-eval's ``--baseline`` pairs. Exactly one other
-carries the document's full *record* (a mapping with ``score`` and ``image_id``, from which lmms-eval
-derives standard errors clustered by picture); the rest hold only what their aggregation needs, or
-None where the document does not count.
+metric is the mean of the same kind of score over documents and carries the document's *record*: a
+mapping with ``score`` and ``image_id``, from which lmms-eval derives standard errors clustered by
+picture. The rest hold only what their aggregation needs, or None where the document does not count.
 
 A degenerate pair (two identical captions) has no right answer: any valid letter scores 0.5. Letter
 and yes/no answers that cannot be read score 0 and are counted by the ``invalid_rate``.
@@ -67,7 +67,7 @@ def score_letter(doc: Mapping[str, Any], text: str) -> Values:
     record = _record(doc, score, order=doc["order"], valid=valid, pred=letter)
     values = {
         "causal_acc": record,
-        "causal_consistent_acc": {"pair": _pair(doc), "order": doc["order"], "score": score},
+        "causal_consistent_acc": {"pair": _pair(doc), "order": doc["order"], "credit": score},
         "causal_position_bias": letter,
         "causal_invalid_rate": float(not valid),
     }
@@ -95,7 +95,7 @@ def score_yes_no(doc: Mapping[str, Any], log_yes: float, log_no: float) -> Value
     turned = doc["direction"] == "forward"
     sentence = {"correct": "wrong", "wrong": "correct"}[doc["role"]] if turned else doc["role"]
     record = _record(doc, score, connector=doc["connector"], **view)
-    values = {"yn_rule_acc": record, "yn_margin_acc": view}
+    values: Values = {"causal_acc": record, "yn_rule_acc": view, "yn_margin_acc": view}
     values = {"causal_score": score, **_with_clean(doc, values)}
     values["yn_yes_rate"] = float(log_yes > log_no)
     values["yn_rule_acc_macro"] = {**view, "connector": doc["connector"]}
@@ -149,12 +149,14 @@ def score_yes_no_answer(doc: Mapping[str, Any], text: str) -> Values:
     """Metrics of one generated yes or no about a caption (tasks ``*_yn_gen``)."""
     answer = parse_yes_no(text)
     score = float(answer == doc["answer"].lower())
-    record = _record(doc, score, pair=_pair(doc), role=doc["role"], valid=bool(answer), pred=answer)
+    valid = answer is not None
+    view = {"pair": _pair(doc), "role": doc["role"], "valid": valid, "credit": score}
+    record = _record(doc, score, role=doc["role"], valid=valid, pred=answer)
     return {
         "causal_score": score,
-        **_with_clean(doc, {"yn_gen_acc": record}),
+        **_with_clean(doc, {"causal_acc": record, "yn_gen_acc": view}),
         "yn_gen_yes_rate": None if answer is None else float(answer == "yes"),
-        "yn_gen_invalid_rate": float(answer is None),
+        "yn_gen_invalid_rate": float(not valid),
     }
 
 
@@ -165,7 +167,7 @@ def pair_credit(records: Iterable[Mapping[str, Any] | None]) -> float:
     """
     pairs = by_pair(records, ("correct", "wrong"), "role")
     return mean(
-        (right["score"] + wrong["score"]) / 2 if right["valid"] and wrong["valid"] else 0.0
+        (right["credit"] + wrong["credit"]) / 2 if right["valid"] and wrong["valid"] else 0.0
         for right, wrong in pairs
     )
 
