@@ -1,4 +1,4 @@
-"""From ``--model_args`` to a loaded model: everything that can be refused is, before weights load."""
+"""From ``--model_args`` to a loaded model; what can be refused is refused before weights load."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transformers.models.auto.modeling_auto import (
 from lmms_causal import tiny_llava
 from lmms_causal.errors import UserError
 
-__all__ = ["Checkpoint", "Loaded", "resolve"]
+__all__ = ["Checkpoint", "available_device", "pad_left", "resolve"]
 
 Kind = Literal["vision", "text"]
 
@@ -25,21 +25,6 @@ Kind = Literal["vision", "text"]
 def resolve(pretrained: str) -> str:
     """Return the folder of a model shipped with the package, or the name unchanged."""
     return str(tiny_llava.path()) if pretrained == tiny_llava.NAME else pretrained
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A model ready to run.
-
-    Attributes:
-        model: a decoder-only transformers model in evaluation mode.
-        tokenizer: its tokenizer, padding on the left.
-        processor: its processor, or None for a text model.
-    """
-
-    model: Any
-    tokenizer: Any
-    processor: Any | None
 
 
 @dataclass(frozen=True)
@@ -113,32 +98,40 @@ class Checkpoint:
 
     def place(self) -> str:
         """Return the device to run on."""
-        if self.device:
-            return str(self.device)
-        if torch.cuda.is_available():
-            return f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
+        return str(self.device) if self.device else available_device()
 
-    def load(self) -> Loaded:
-        """Load weights, tokenizer and processor.
+    def load_readers(self) -> tuple[Any, Any | None]:
+        """Load the tokenizer, padding on the left, and the processor (None for a text model)."""
+        source, common = resolve(self.pretrained), self._common()
+        processor = None
+        if self.kind() == "vision":
+            processor = transformers.AutoProcessor.from_pretrained(
+                source, **self.processor, **common
+            )
+            tokenizer = processor.tokenizer
+        else:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source, **common)
+        pad_left(tokenizer)
+        return tokenizer, processor
+
+    def load_model(self) -> Any:
+        """Load the weights onto the device; evaluation mode.
 
         Raises:
-            UserError: as :meth:`config` and :meth:`kind`; the device is not there.
+            UserError: as :meth:`kind`; the device is not there.
         """
-        kind = self.kind()
-        source = resolve(self.pretrained)
-        common = {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
         auto = (
             transformers.AutoModelForImageTextToText
-            if kind == "vision"
+            if self.kind() == "vision"
             else transformers.AutoModelForCausalLM
         )
-        placement = {"device_map": self.device_map} if self.device_map else {}
-        attention = (
-            {"attn_implementation": self.attn_implementation} if self.attn_implementation else {}
+        options = {"device_map": self.device_map, "attn_implementation": self.attn_implementation}
+        model = auto.from_pretrained(
+            resolve(self.pretrained),
+            dtype=self.dtype if self.dtype == "auto" else getattr(torch, self.dtype),
+            **{name: value for name, value in options.items() if value},
+            **self._common(),
         )
-        dtype = self.dtype if self.dtype == "auto" else getattr(torch, self.dtype)
-        model = auto.from_pretrained(source, dtype=dtype, **placement, **attention, **common)
         if self.adapter:
             from peft import PeftModel
 
@@ -148,17 +141,17 @@ class Checkpoint:
                 model.to(self.place())
             except (RuntimeError, AssertionError) as error:
                 raise UserError(f"device={self.place()}: {str(error).splitlines()[0]}") from None
-        model.eval()
-        processor = None
-        if kind == "vision":
-            processor = transformers.AutoProcessor.from_pretrained(
-                source, **self.processor, **common
-            )
-            tokenizer = processor.tokenizer
-        else:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(source, **common)
-        pad_left(tokenizer)
-        return Loaded(model, tokenizer, processor)
+        return model.eval()
+
+    def _common(self) -> dict[str, Any]:
+        return {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
+
+
+def available_device() -> str:
+    """Return ``cuda:RANK``, ``mps`` or ``cpu``: the first that this machine has."""
+    if torch.cuda.is_available():
+        return f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def pad_left(tokenizer: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -12,12 +13,15 @@ from tqdm import tqdm
 from lmms_causal.errors import UserError
 from lmms_causal.interventions import Handle, Plan, apply
 from lmms_causal.models import generation, scoring
+from lmms_causal.models.checking import CheckedPrompts
 from lmms_causal.models.cost import Cost
 from lmms_causal.models.generation import Generation, Settings
 from lmms_causal.models.prompts import Encoder, Prompt, to_device
 from lmms_causal.models.scoring import Score
 
 __all__ = ["Runner"]
+
+logger = logging.getLogger(__name__)
 
 
 class Runner:
@@ -52,8 +56,8 @@ class Runner:
     ) -> list[Generation]:
         """Answer every prompt with its settings; ``done(index, answer)`` as answers come in."""
         answers: dict[int, Generation] = {}
-        groups = [(repr(s), p.media) for p, s in zip(prompts, settings, strict=True)]
-        lengths = [len(prompt.text) for prompt in prompts]
+        media, lengths = _outlines(prompts)
+        groups = [(repr(setting), shown) for setting, shown in zip(settings, media, strict=True)]
         for batch in self._batches(groups, lengths, "Generating"):
             chosen = [prompts[i] for i in batch]
             setting = settings[batch[0]]
@@ -61,7 +65,7 @@ class Runner:
                 produced, steps = generation.generate(
                     self.model,
                     self.encoder.tokenizer,
-                    self._encode(chosen),
+                    self._encode(chosen, setting.max_new_tokens),
                     setting,
                     [prompt.key for prompt in chosen],
                 )
@@ -101,16 +105,35 @@ class Runner:
                 scores.update(zip(members[row], values, strict=True))
         return [scores[index] for index in range(len(pairs))]
 
-    def _encode(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
+    def _encode(self, prompts: Sequence[Prompt], room: int = 0) -> dict[str, Any]:
+        """Encode a batch for the model, leaving ``room`` for new tokens.
+
+        A text prompt that is too long loses its beginning, as in both harnesses; cutting into the
+        placeholders of an image would break it, so there it is an error.
+        """
         inputs = self.encoder.encode(prompts)
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         length = inputs["input_ids"].shape[1]
-        if limit and length > limit:
-            raise UserError(
-                f"{prompts[0].key}: the prompt has {length} tokens and the model reads {limit}; use a "
-                "shorter prompt, smaller images or fewer frames"
+        if limit and length + room > limit:
+            if any(prompts[0].media) or room >= limit:
+                raise UserError(
+                    f"{prompts[0].key}: {length} prompt tokens and {room} new ones exceed the "
+                    f"{limit} positions of the model; use a shorter prompt, smaller images, fewer "
+                    "frames or a smaller max_new_tokens"
+                )
+            logger.warning(
+                "%s: the prompt has %d tokens, the model room for %d; its beginning is cut off",
+                prompts[0].key,
+                length,
+                limit - room,
             )
+            inputs = {name: value[:, -(limit - room) :] for name, value in inputs.items()}
         return to_device(inputs, self.model.device, self.model.dtype)
+
+    def count_scored(self, rows: int, tokens: int) -> None:
+        """Count a scoring pass that the harness's own class made on this model."""
+        self._count(rows, rows)
+        self.cost.prompt_tokens += tokens
 
     def _count(self, requests: int, plain_passes: int) -> None:
         """Add forward passes: counted by the intervention, or one a row and step without one."""
@@ -133,3 +156,10 @@ class Runner:
                     batch = members[start : start + self._batch_size]
                     yield batch
                     bar.update(len(batch))
+
+
+def _outlines(prompts: Sequence[Prompt]) -> tuple[list[tuple[bool, bool]], list[int]]:
+    """Which media each prompt shows and how long its text is, without rendering it again."""
+    if isinstance(prompts, CheckedPrompts):
+        return prompts.media, prompts.lengths
+    return [prompt.media for prompt in prompts], [len(prompt.text) for prompt in prompts]

@@ -1,0 +1,48 @@
+"""Whether we run under a harness's command line, and how a user's mistake ends it: in one line."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lmms_causal.errors import UserError
+
+__all__ = ["one_line_errors", "under_a_command_line"]
+
+_SCRIPTS = {"lmms-eval", "lm-eval", "lm_eval", "lmms-causal"}
+_PACKAGES = {"lmms_eval", "lm_eval", "lmms_causal"}
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def under_a_command_line() -> bool:
+    """Whether this process was started as a command of either harness or ours.
+
+    In a notebook or a test it was not, and exceptions stay exceptions.
+    """
+    program = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path()
+    return program.stem in _SCRIPTS or (
+        program.name == "__main__.py" and program.parent.name in _PACKAGES
+    )
+
+
+def one_line_errors(function: _Function) -> _Function:
+    """Let a :class:`UserError` end a command with its one line and a non-zero exit code.
+
+    lmms-eval's command line catches every exception, prints a traceback, and exits with 0; it does
+    not catch the request to exit, which carries the message to standard error.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except UserError as error:
+            if not under_a_command_line():
+                raise
+            raise SystemExit(f"error: {error}") from None
+
+    return wrapped  # type: ignore[return-value]

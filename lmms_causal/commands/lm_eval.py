@@ -1,0 +1,45 @@
+"""``lmms-causal lm-eval ...``: lm-eval's own command line, with our models and tasks known."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from lmms_causal.errors import UserError
+
+__all__ = ["run"]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Hand every argument to lm-eval.
+
+    Raises:
+        UserError: a task that lm-eval does not find, in one line instead of its traceback.
+    """
+    from lmms_causal import lm_eval_plugin
+
+    lm_eval_plugin.install()
+    from lm_eval.__main__ import cli_evaluate
+
+    before = sys.argv
+    sys.argv = ["lm-eval", *arguments]
+    try:
+        cli_evaluate()
+    except ValueError as error:
+        if str(error).startswith("Tasks not found"):
+            raise UserError(_unknown_task(str(error))) from None
+        raise
+    finally:
+        sys.argv = before
+    return 0
+
+
+def _unknown_task(message: str) -> str:
+    from lm_eval.tasks import TaskManager
+
+    from lmms_causal.interventions.registry import nearest
+
+    names = message.partition(":")[2].partition(".")[0].strip()
+    known = tuple(TaskManager().all_tasks)
+    hints = "".join(nearest(name.strip(), known) for name in names.split(","))
+    return f"unknown task {names}{hints}; `lmms-causal lm-eval ls tasks` lists all"

@@ -1,0 +1,395 @@
+"""The model `causal` of lmms-eval: chat type, its simple-type twin, and `base=` for other wrappers.
+
+``Causal`` and ``CausalSimple`` run any image-text-to-text or causal language model of transformers.
+With ``base=NAME`` their factory returns the registered wrapper ``NAME`` instead, with the same
+interventions put on it.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import lmms_eval.models
+from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
+from lmms_eval.api.model import lmms
+from lmms_eval.models.model_utils.gen_metrics import log_metrics
+from lmms_eval.protocol import ChatMessages
+from lmms_eval.utils import simple_parse_args_string
+
+from lmms_causal.command_line import one_line_errors
+from lmms_causal.errors import UserError
+from lmms_causal.interventions.plan import Plan
+from lmms_causal.interventions.registry import nearest
+from lmms_causal.interventions.spec import parse
+from lmms_causal.models.arguments import Arguments
+from lmms_causal.models.checking import CheckedPrompts
+from lmms_causal.models.cost import Cost
+from lmms_causal.models.generation import Generation, Settings
+from lmms_causal.models.intervening import EscapedError, Intervening
+from lmms_causal.models.prompts import Prompt, last_user_text_rewritten
+from lmms_causal.models.runner import Runner
+
+__all__ = ["Causal", "CausalSimple", "LossPair", "intervened"]
+
+
+class LossPair(tuple[float, bool]):
+    """``(mean loss of a token, is greedy)``, in the form that survives lmms-eval 0.7.3.
+
+    Its evaluator turns a plain pair into a string, which its own multiple-choice tasks then cannot
+    read; inside a ``GenerationResult`` the pair arrives whole, and the response cache, which strips
+    what it stores, finds the method it calls. Answers that come back *from* that cache are text:
+    our tasks read both.
+    """
+
+    def strip(self) -> LossPair:
+        """Return the pair itself."""
+        return self
+
+
+class _Factory:
+    """What the registry sees: named after the plan, so that results record the canonical spec."""
+
+    @classmethod
+    @one_line_errors
+    def create_from_arg_string(
+        cls, arg_string: str, additional_config: dict[str, Any] | None = None
+    ) -> Any:
+        """Build the model from ``--model_args``, or the wrapper named by ``base`` with our plan on it.
+
+        Raises:
+            UserError: an unknown argument, a bad spec, an unknown base or checkpoint.
+        """
+        arguments = simple_parse_args_string(arg_string)
+        arguments.update({k: v for k, v in (additional_config or {}).items() if v is not None})
+        base = arguments.pop("base", None)
+        if base is None:
+            spec = parse(arguments.get("interventions"))
+            named = type(f"{cls.__name__}[{spec}]", (cls,), {"__module__": cls.__module__})
+            return named(**arguments)
+        arguments.pop("max_batch_size", None)
+        return intervened(_registered(base, simple=cls.is_simple), arguments)(**arguments)
+
+
+class _CausalModel(_Factory, lmms):
+    """What the chat and the simple type share: loading late, running, counting."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__()
+        self._arguments = Arguments.read(given)
+        self._spec = parse(self._arguments.interventions)
+        self._plan = self._spec.plan()
+        self._kind = self._arguments.checkpoint.kind()
+        self._device = self._arguments.checkpoint.place()
+        self._runner: Runner | None = None
+        self._encoder = None
+
+    @property
+    def device(self) -> Any:
+        """The device of the model's inputs."""
+        return self._device
+
+    @property
+    def model(self) -> Any:
+        """The transformers model; asking for it loads the weights."""
+        return self._ready().model
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer, padding on the left."""
+        return self._readers().tokenizer
+
+    @property
+    def batch_size(self) -> int:
+        """Rows decoded at once."""
+        return self._arguments.batch_size
+
+    def clean(self) -> None:
+        """Take the intervention off and let go of the model."""
+        if self._runner is not None:
+            self._runner.close()
+            self._runner = None
+        super().clean()
+
+    def _readers(self) -> Any:
+        if self._encoder is None:
+            self._encoder = self._arguments.encoder()
+        return self._encoder
+
+    def _ready(self) -> Runner:
+        if self._runner is None:
+            self._runner = Runner(
+                self._arguments.checkpoint.load_model(),
+                self._readers(),
+                self._plan,
+                batch_size=self.batch_size,
+                quiet=self.rank != 0,
+            )
+        return self._runner
+
+    def _doc(self, request: Instance) -> Any:
+        *_, doc_id, task, split = request.args
+        return self.task_dict[task][split][doc_id]
+
+    def _messages(self, request: Instance) -> list[dict[str, Any]]:
+        """The conversation of a request, with parts as transformers names them."""
+        raise NotImplementedError
+
+    def _gen_kwargs(self, request: Instance) -> dict[str, Any]:
+        return next(part for part in request.args if isinstance(part, dict))
+
+    def _conversation(self, messages: Sequence[Any]) -> list[dict[str, Any]]:
+        """Validate a task's messages, add the system prompt, and apply the plan's rewrites."""
+        turns = ChatMessages(messages=list(messages)).to_hf_messages()
+        turns = self._apply_system_prompt(turns, self._arguments.system_text())
+        return last_user_text_rewritten(turns, self._plan.rewrite) if self._plan.rewrites else turns
+
+    def _checked(self, requests: Sequence[Instance]) -> CheckedPrompts:
+        encoder = self._readers()
+        keys = _keys(requests)
+
+        def render(index: int) -> Prompt:
+            return encoder.render(self._messages(requests[index]), keys[index])
+
+        return CheckedPrompts(len(requests), render, quiet=self.rank != 0)
+
+    @one_line_errors
+    def generate_until(self, requests: list[Instance]) -> list[GenerationResult]:
+        """Answer every request; token counts come with the answers, costs with the run."""
+        settings = [
+            Settings.from_task(self._gen_kwargs(request), self._arguments.seed)
+            for request in requests
+        ]
+        prompts = self._checked(requests)
+        answers = self._ready().generate(prompts, settings)
+        self._report(requests)
+        return [_result(answer) for answer in answers]
+
+    def _report(self, requests: Sequence[Instance]) -> None:
+        runner = self._ready()
+        padding = sum(bool((r.metadata or {}).get("__padding_only__")) for r in requests)
+        report_cost(runner.cost, padding)
+        runner.cost = Cost()
+
+
+class Causal(_CausalModel):
+    """The chat type: messages with images, several images, videos, a system prompt, several rounds."""
+
+    is_simple = False
+
+    def _messages(self, request: Instance) -> list[dict[str, Any]]:
+        to_messages = request.args[1]
+        if to_messages is None:
+            raise UserError(
+                "lmms-eval 0.7 loses chat messages with --cache_requests; run without it"
+            )
+        return self._conversation(to_messages(self._doc(request)))
+
+    def loglikelihood(self, requests: list[Instance]) -> list[Any]:
+        """Refuse: lmms-eval builds no such requests for chat models."""
+        raise UserError("lmms-eval scores log-likelihoods with simple models; add --force_simple")
+
+    @one_line_errors
+    def generate_until_multi_round(self, requests: list[Instance]) -> list[list[str]]:
+        """Answer round by round until the task ends the conversation; all requests in step.
+
+        The task's ``doc_to_messages`` gets ``round_idx``, ``previous_output`` and
+        ``previous_round_info`` and returns ``(messages, done, outputs, info)``.
+        """
+        encoder, keys = self._readers(), _keys(requests)
+        outputs: list[list[str]] = [[] for _ in requests]
+        information: dict[int, Any] = {}
+        open_requests = list(range(len(requests)))
+        turn = 0
+        while open_requests:
+            prompts: dict[int, Prompt] = {}
+            for index in open_requests:
+                doc, to_messages = self._doc(requests[index]), requests[index].args[1]
+                if turn == 0:
+                    messages = to_messages(doc)
+                else:
+                    messages, done, _, information[index] = to_messages(
+                        doc,
+                        round_idx=turn,
+                        previous_output=list(outputs[index]),
+                        previous_round_info=information.get(index),
+                    )
+                    if done:
+                        continue
+                prompts[index] = encoder.render(
+                    self._conversation(messages), f"{keys[index]}/round{turn}"
+                )
+            open_requests = list(prompts)
+            settings = [
+                Settings.from_task(self._gen_kwargs(requests[i]), self._arguments.seed)
+                for i in open_requests
+            ]
+            answers = self._ready().generate(list(prompts.values()), settings) if prompts else []
+            for index, answer in zip(open_requests, answers, strict=True):
+                outputs[index].append(answer.text)
+            turn += 1
+        self._report(requests)
+        return outputs
+
+
+class CausalSimple(_CausalModel):
+    """The simple-type twin (``--force_simple``): images first, then the text; scores choices too."""
+
+    is_simple = True
+
+    def _messages(self, request: Instance) -> list[dict[str, Any]]:
+        to_visual = next(part for part in request.args[2:] if callable(part))
+        shown = to_visual(self._doc(request)) or []
+        content = [_visual_part(visual) for visual in shown]
+        content.append({"type": "text", "text": request.args[0]})
+        return self._conversation([{"role": "user", "content": content}])
+
+    @one_line_errors
+    def loglikelihood(self, requests: list[Instance]) -> list[GenerationResult]:
+        """Score continuations: the mean loss of a token, as lmms-eval's wrappers return it."""
+        prompts = self._checked(requests)
+        texts = []
+        for request in requests:
+            target = request.args[1]
+            texts.append(str(target(self._doc(request)) if callable(target) else target))
+        scores = self._ready().score([(prompts[i], text) for i, text in enumerate(texts)])
+        self._report(requests)
+        return [
+            GenerationResult(LossPair((score.mean_loss, score.is_greedy)), TokenCounts())
+            for score in scores
+        ]
+
+    def generate_until_multi_round(self, requests: list[Instance]) -> list[Any]:
+        """Refuse: the chat type does that."""
+        raise UserError("several rounds need the chat type of causal; run without --force_simple")
+
+
+def intervened(base: type, arguments: dict[str, Any]) -> type:
+    """Return a subclass of a registered Hugging Face wrapper that carries our plan.
+
+    It is named after both, which the results record as ``model_backend``.
+    """
+    spec = parse(arguments.get("interventions"))
+
+    class Intervened(Intervening, base):  # type: ignore[misc, valid-type]
+        @classmethod
+        def _root(cls) -> Any:
+            return lmms
+
+        @one_line_errors
+        def _run(self, verb: str, requests: list[Instance]) -> Any:
+            if self._pending is not None:
+                self._load()
+            plan = self.spec.plan()
+            if plan.rewrites:
+                requests = [_rewritten(request, plan, type(self).is_simple) for request in requests]
+            try:
+                results = getattr(super(), verb)(requests)
+            except EscapedError as escaped:
+                raise escaped.error from None
+            if self.handle is not None and plan.touches_model:
+                passes, self.handle.forward_passes = self.handle.forward_passes, 0
+                log_metrics(0.0, 0, 0.0, {"forward_passes": passes})
+            return results
+
+        def generate_until(self, requests: list[Instance]) -> Any:
+            return self._run("generate_until", requests)
+
+        def generate_until_multi_round(self, requests: list[Instance]) -> Any:
+            return self._run("generate_until_multi_round", requests)
+
+        def loglikelihood(self, requests: list[Instance]) -> Any:
+            return self._run("loglikelihood", requests)
+
+        def clean(self) -> None:
+            self._uninstall()
+            super().clean()
+
+    Intervened.__name__ = f"{base.__name__}[{spec}]"
+    Intervened.__module__ = base.__module__
+    return Intervened
+
+
+def report_cost(cost: Cost, padding_only: int = 0) -> None:
+    """Hand the totals to lmms-eval's throughput report, where extra numbers appear as ``avg_*``."""
+    summary = cost.summary()
+    requests = max(1, cost.requests - padding_only)
+    log_metrics(
+        total_elapsed_time=cost.seconds,
+        total_gen_tokens=cost.generated_tokens,
+        avg_speed=cost.generated_tokens / cost.seconds if cost.seconds else 0.0,
+        additional_metrics={
+            "requests": cost.requests,
+            "forward_passes": cost.forward_passes,
+            "forward_passes_per_request": cost.forward_passes / requests,
+            "prompt_tokens": cost.prompt_tokens,
+            "peak_memory_mb": summary["peak_memory_bytes"] / 2**20,
+        },
+    )
+
+
+def _registered(name: str, *, simple: bool) -> type:
+    available = lmms_eval.models.list_available_models()
+    if name not in available:
+        raise UserError(
+            f"base={name}: lmms-eval has no such model{nearest(name, tuple(available))}; "
+            "`lmms-eval models` lists them"
+        )
+    if name == "causal":
+        raise UserError("base=causal: leave base out, the generic model needs none")
+    try:
+        return lmms_eval.models.get_model(name, force_simple=simple)
+    except ImportError as error:
+        raise UserError(
+            f"base={name}: cannot be imported: {error}; install what it needs "
+            "(decord comes with `pip install lmms-eval[video-legacy]`)"
+        ) from error
+    except ValueError as error:  # lmms-eval wraps import errors in this
+        raise UserError(
+            f"base={name}: {error}; install what it needs "
+            "(decord comes with `pip install lmms-eval[video-legacy]`)"
+        ) from error
+
+
+def _rewritten(request: Instance, plan: Plan, simple: bool) -> Instance:
+    """A copy of a request whose last user turn the plan has rewritten."""
+    changed = copy.copy(request)
+    context, *rest = request.args
+    if simple:
+        changed.arguments = (plan.rewrite(context), *rest)
+        return changed
+    to_messages: Callable[..., Any] = rest[0]
+
+    @functools.wraps(to_messages)
+    def rewriting(*args: Any, **kwargs: Any) -> Any:
+        result = to_messages(*args, **kwargs)
+        if isinstance(result, tuple):  # a later round: messages, done, outputs, information
+            return (last_user_text_rewritten(result[0] or [], plan.rewrite), *result[1:])
+        return last_user_text_rewritten(result, plan.rewrite)
+
+    changed.arguments = (context, rewriting, *rest[1:])
+    return changed
+
+
+def _visual_part(visual: Any) -> dict[str, Any]:
+    """A picture (or several frames, or a video's path) as a message part of lmms-eval."""
+    kind = "video" if isinstance(visual, (str, list, tuple)) else "image"
+    return {"type": kind, "url": visual}
+
+
+def _keys(requests: Sequence[Instance]) -> list[str]:
+    """``task/document/n`` for every request, n counting repeats of the same document."""
+    seen: dict[tuple[Any, Any, int], int] = {}
+    keys = []
+    for request in requests:
+        identity = (request.task_name, request.doc_id, request.idx)
+        repeat = seen[identity] = seen.get(identity, -1) + 1
+        keys.append(f"{request.task_name}/{request.doc_id}/{repeat}")
+    return keys
+
+
+def _result(answer: Generation) -> GenerationResult:
+    counts = TokenCounts(input_tokens=answer.prompt_tokens, output_tokens=answer.generated_tokens)
+    return GenerationResult(text=answer.text, token_counts=counts)

@@ -1,0 +1,124 @@
+"""What every model class of ours adds to its base, in either harness.
+
+* The intervention is parsed, and refused if wrong, in the constructor; it is installed on the
+  transformers model once that is loaded.
+* The base class's own constructor, which loads the weights, is put off until the model is needed.
+  The harness builds the tasks in between, so that a misspelt task, a missing file or a broken
+  download is reported first.
+* An exception inside ``generate`` reaches the user, also through wrappers that turn every
+  exception into an empty answer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from lmms_causal._version import __version__
+from lmms_causal.errors import UserError
+from lmms_causal.interventions import Handle, Spec, apply, parse
+from lmms_causal.models.loading import resolve
+
+__all__ = ["EscapedError", "Intervening"]
+
+_NOT_WORTH_LOADING = frozenset({"accelerator", "batch_sizes"})  # asked for by hasattr, early
+
+
+class EscapedError(BaseException):
+    """Carries an exception past a wrapper's ``except Exception``."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Intervening:
+    """Mixin that stands before a harness's model class: ``class X(Intervening, Base)``.
+
+    Attributes:
+        spec: the parsed intervention.
+        handle: its installation on the loaded model; None before loading.
+    """
+
+    spec: Spec
+    handle: Handle | None = None
+
+    def __init__(self, interventions: str | None = None, **arguments: Any) -> None:
+        self._root().__init__(self)  # rank, cache hook and the like, but no weights
+        self.spec = parse(interventions)
+        if isinstance(arguments.get("pretrained"), str):
+            arguments["pretrained"] = resolve(arguments["pretrained"])
+        self._pending: dict[str, Any] | None = arguments
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            self._load()  # ranks are set up while loading, and must be before tasks are shared out
+
+    @classmethod
+    def _root(cls) -> Any:
+        """Return the harness's abstract model class, whose constructor loads nothing."""
+        raise TypeError(f"{cls.__name__} does not say which harness it belongs to")
+
+    @property
+    def identity(self) -> str:
+        """Everything that makes an answer of this model this model's: class, weights, plan."""
+        arguments = self._pending or self._arguments
+        listed = ",".join(f"{name}={arguments[name]}" for name in sorted(arguments))
+        return f"{type(self).__name__}|{listed}|{self.spec}|lmms_causal {__version__}"
+
+    def __getattr__(self, name: str) -> Any:
+        """Load the model when something is asked for that only a loaded model has."""
+        if (
+            self.__dict__.get("_pending") is None
+            or name.startswith("__")
+            or name in _NOT_WORTH_LOADING
+        ):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self._load()
+        return getattr(self, name)
+
+    def _load(self) -> None:
+        """Run the base class's constructor, keep what the harness set before, and install."""
+        self._arguments = self._pending or {}
+        self._pending = None
+        early = {
+            name: value
+            for name, value in self.__dict__.items()
+            if name in ("task_dict", "cache_hook", "accelerator")
+        }
+        super().__init__(**self._arguments)
+        self.__dict__.update(early)
+        self._install()
+
+    def _install(self) -> None:
+        model = self.model  # the property that unwraps what accelerate wraps
+        if not hasattr(model, "generate"):
+            raise UserError(
+                f"{type(self).__name__}: interventions need a transformers model with a generate "
+                f"method, not {type(model).__name__}"
+            )
+        self.handle = apply(model, self.spec.plan())
+        self._inner_generate = model.__dict__.get("generate")
+        model.generate = _escaping(model.generate)
+
+    def _uninstall(self) -> None:
+        """Give the model back as it was loaded."""
+        if self.handle is None:
+            return
+        model = self.model
+        if self._inner_generate is None:
+            del model.generate
+        else:
+            model.generate = self._inner_generate
+        self._inner_generate = None
+        self.handle.remove()
+        self.handle = None
+
+
+def _escaping(generate: Callable[..., Any]) -> Callable[..., Any]:
+    def generate_or_escape(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return generate(*args, **kwargs)
+        except Exception as error:
+            raise EscapedError(error) from error
+
+    return generate_or_escape
