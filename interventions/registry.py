@@ -8,9 +8,10 @@ from dataclasses import fields, is_dataclass
 from importlib import import_module
 from typing import Any, Protocol, TypeVar
 
-from lmms_causal.errors import UserError
 from lmms_causal.interventions import methods
 from lmms_causal.interventions.plan import Plan
+
+from lmms_causal.errors import UserError
 
 __all__ = ["Method", "get", "method", "names", "nearest"]
 
@@ -72,5 +73,5 @@ def parameters(cls: type[Any]) -> tuple[str, ...]:
 
 def nearest(word: str, known: tuple[str, ...]) -> str:
     """Return `` (did you mean 'x'?)`` for the closest known word, or an empty string."""
-    close = difflib.get_close_matches(word, known, n=1)
+    close = difflib.get_close_matches(word.lower(), known, n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -20,15 +20,17 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from lmms_causal.errors import UserError
 from lmms_causal.interventions import registry
 from lmms_causal.interventions.plan import Plan
+
+from lmms_causal.errors import UserError
 
 __all__ = ["Spec", "parse"]
 
 _ITEM = re.compile(r"(?P<name>[A-Za-z_]\w*)(?:\((?P<arguments>[^()]*)\))?")
 _NOTHING = {"", "none", "off"}
 _DIGEST_LENGTH = 8
+_RESERVED = ";()\n"
 
 
 @dataclass(frozen=True)
@@ -139,16 +141,24 @@ def _read_file(reference: str) -> list[tuple[str, dict[str, Any]]]:
     try:
         entries = yaml.safe_load(content) or []
     except yaml.YAMLError as error:
-        raise UserError(f"interventions=@{name}: not valid YAML: {error}") from None
+        problem = " ".join(str(error).split())  # YAML's message has several lines
+        raise UserError(f"interventions=@{name}: not valid YAML: {problem}") from None
     if not isinstance(entries, list):
-        raise UserError(f"interventions=@{name}: expected a list of methods, e.g. '- vcd: {{alpha: 1}}'")
+        raise UserError(
+            f"interventions=@{name}: expected a list of methods, e.g. '- vcd: {{alpha: 1}}'"
+        )
     items: list[tuple[str, dict[str, Any]]] = []
     for entry in entries:
         if isinstance(entry, str):
             items.append((entry, {}))
         elif isinstance(entry, Mapping) and len(entry) == 1:
             ((method, arguments),) = entry.items()
-            items.append((str(method), dict(arguments or {})))
+            if not isinstance(arguments, (Mapping, type(None))):
+                raise UserError(
+                    f"interventions=@{name}: {method}: {arguments!r} is not {{parameter: value}}"
+                )
+            given = {str(key): value for key, value in (arguments or {}).items()}
+            items.append((str(method), given))
         else:
             raise UserError(f"interventions=@{name}: {entry!r} is not 'name' or 'name: {{...}}'")
     return items
@@ -178,26 +188,35 @@ def _build(name: str, arguments: Mapping[str, Any]) -> Any:
 
 
 def _convert(name: str, parameter: str, value: Any, hint: Any) -> Any:
-    """Read one value as the annotated type: bool, int, float, str, Literal or ``X | None``."""
+    """Read one value as the annotated type: bool, int, float, str, Literal or ``X | None``.
+
+    A value from a plan file goes through its text, so that 2.5 is no whole number there either.
+    """
+    text = str(value).strip()
     if get_origin(hint) in (Union, types.UnionType):
-        if value is None or str(value).lower() == "none":
+        if text.lower() == "none":
             return None
         hint = next(option for option in get_args(hint) if option is not type(None))
     if get_origin(hint) is Literal:
-        if str(value) not in get_args(hint):
+        if text not in get_args(hint):
             raise UserError(
-                f"intervention {name}: {parameter}={value} is not one of {', '.join(get_args(hint))}"
+                f"intervention {name}: {parameter}={text} is not one of {', '.join(get_args(hint))}"
             )
-        return str(value)
+        return text
     if hint is bool:
-        if str(value).lower() not in ("true", "false"):
-            raise UserError(f"intervention {name}: {parameter}={value} is not true or false")
-        return str(value).lower() == "true"
+        if text.lower() not in ("true", "false"):
+            raise UserError(f"intervention {name}: {parameter}={text} is not true or false")
+        return text.lower() == "true"
+    if hint is str and (reserved := set(text) & set(_RESERVED)):
+        raise UserError(
+            f"intervention {name}: {parameter}={text!r} contains {min(reserved)!r}, which the "
+            "grammar of specs reserves; choose other words"
+        )
     try:
-        return hint(value) if not isinstance(value, str) else hint(value.strip())
-    except (TypeError, ValueError):
+        return hint(text)
+    except ValueError:
         kind = {int: "a whole number", float: "a number"}.get(hint, hint.__name__)
-        raise UserError(f"intervention {name}: {parameter}={value} is not {kind}") from None
+        raise UserError(f"intervention {name}: {parameter}={text} is not {kind}") from None
 
 
 def _print_method(method: Any) -> str:

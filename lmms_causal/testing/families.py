@@ -101,9 +101,23 @@ def build(name: str, *, seed: int = 0) -> tuple[Any, Any]:
         model, processor = entry.assemble()
     randomise(model, seed=seed)
     tokenizer = getattr(processor, "tokenizer", processor)
+    _hide_placeholders(model)
     for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
         setattr(model.generation_config, token, getattr(tokenizer, token))
     return model.eval(), processor
+
+
+@torch.no_grad()
+def _hide_placeholders(model: Any) -> None:
+    """Keep the image and video tokens out of greedy answers: their logit is always 0.
+
+    A prompt that has more placeholders than pictures is refused by the models, which a random
+    model's own answer would otherwise turn into now and then.
+    """
+    for name in ("image_token_id", "video_token_id"):
+        token = getattr(model.config, name, None)
+        if token is not None:
+            model.get_output_embeddings().weight[token] = 0
 
 
 def save(name: str, directory: str | Path, *, seed: int = 0) -> Path:
