@@ -23,9 +23,9 @@ def edit_pixels(inputs: Mapping[str, Any], edit: Callable[[Tensor], Tensor]) -> 
     """Apply ``edit`` to every picture and return the replaced inputs (only those).
 
     Layouts:
-        * ``[..., C, H, W]``: every trailing ``[C, H, W]`` is a picture (image, tile or frame). Tiles
-          that are zero throughout are padding by the processor, which the models recognise by their
-          zeros; they are left alone.
+        * ``[..., C, H, W]``: every trailing ``[C, H, W]`` is a picture (image, tile or frame). With
+          two leading dimensions or more, a picture that is zero throughout is padding by the
+          processor, which the models recognise by its zeros; it is left alone.
         * ``[sum T*H*W, d]`` with ``image_grid_thw [n, 3]`` (Qwen-VL family): the rows of patches
           that belong to one image or video are a picture.
     """
@@ -42,7 +42,10 @@ def edit_pixels(inputs: Mapping[str, Any], edit: Callable[[Tensor], Tensor]) -> 
             replaced[key] = torch.cat([edit(picture) for picture in pixels.split(sizes)])
         else:
             pictures = pixels.flatten(0, -4) if pixels.ndim > 3 else pixels[None]
-            edited = [edit(picture) if picture.any() else picture for picture in pictures]
+            padded = pixels.ndim > 4
+            edited = [
+                picture if padded and not picture.any() else edit(picture) for picture in pictures
+            ]
             replaced[key] = torch.stack(edited).reshape(pixels.shape)
     return replaced
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lmms_causal.testing.families import FAMILIES, Family, build, family, names, save
-from lmms_causal.testing.prompts import Prompt, encode, picture
+from lmms_causal.testing.prompts import Prompt, encode, picture, video
 
 __all__ = [
     "FAMILIES",
@@ -15,4 +15,5 @@ __all__ = [
     "names",
     "picture",
     "save",
+    "video",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-__all__ = ["Prompt", "encode", "picture"]
+__all__ = ["Prompt", "encode", "picture", "video"]
 
 
 def picture(seed: int = 0, width: int = 50, height: int = 38) -> Image.Image:
@@ -19,6 +19,11 @@ def picture(seed: int = 0, width: int = 50, height: int = 38) -> Image.Image:
     noise = random.integers(-20, 21, size=blocks.shape)
     pixels = np.clip(blocks + noise, 0, 255).astype(np.uint8)
     return Image.fromarray(pixels).resize((width, height))
+
+
+def video(seed: int = 0, frames: int = 4, size: int = 40) -> np.ndarray:
+    """Return frames ``[T, H, W, 3]`` in bytes, the same for the same arguments."""
+    return np.stack([np.asarray(picture(seed * 100 + t, size, size)) for t in range(frames)])
 
 
 @dataclass(frozen=True)
