@@ -73,7 +73,7 @@ class MetricComparison:
             return self._mean_row, note if inferred else ""
         if aggregate is None:
             return None, (
-                f"{half_scored} documents are scored in one run only"
+                f"not tested: documents scored in one run only: {half_scored}"
                 if half_scored
                 else "not known to be a mean over documents, so not tested"
             )

@@ -192,7 +192,7 @@ def sign_flip_test(
     (0/1 scores) are treated exactly through the distribution of their signed sum, however many
     there are; without clusters that is McNemar's exact test. Other totals go to SciPy's
     permutation test: exact while all sign patterns fit into `resamples`, sampled beyond, where p
-    is never below ``1 / (resamples + 1)``.
+    is never below ``2 / (resamples + 1)``.
 
     Returns:
         The p-value, and whether it is exact.

@@ -1,0 +1,81 @@
+"""Resampling of metrics that are not means, against closed forms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lmms_causal.compare import resampling, statistics
+
+
+def _records(scores: list[float]) -> list[dict[str, Any]]:
+    return [
+        {"id": str(index), "pair_id": str(index // 2), "score": score}
+        for index, score in enumerate(scores)
+    ]
+
+
+def _mean(records: list[dict[str, Any]]) -> float:
+    return sum(record["score"] for record in records) / len(records)
+
+
+def _consistency(records: list[dict[str, Any]]) -> float:
+    pairs: dict[str, list[float]] = {}
+    for record in records:
+        pairs.setdefault(record["pair_id"], []).append(record["score"])
+    # A pair that a resample drew twice must have come apart into two pairs.
+    assert all(len(scores) == 2 for scores in pairs.values())
+    return float(np.mean([min(scores) for scores in pairs.values()]))
+
+
+def test_bootstrap_of_pairs_equals_the_bootstrap_of_their_values() -> None:
+    """Consistency is the mean of one number per pair: its standard error is that mean's."""
+    rng = np.random.default_rng(0)
+    a, b = (_records(rng.integers(0, 2, 200).astype(float).tolist()) for _ in range(2))
+    clusters = [record["pair_id"] for record in a]
+    interval = resampling.aggregate_bootstrap_interval(a, b, clusters, _consistency, resamples=1999)
+    value = [
+        [min(x["score"], y["score"]) for x, y in zip(run[::2], run[1::2], strict=True)]
+        for run in (a, b)
+    ]
+    t = statistics.paired_t_interval(*value)
+    assert interval.units == 100
+    assert interval.estimate == pytest.approx(t.estimate)
+    # 1999 resamples know a standard error to 1/sqrt(2 * 1999) = 1.6 %; five of those.
+    assert interval.standard_error == pytest.approx(t.standard_error, rel=0.08)
+    assert (interval.low, interval.high) == pytest.approx(
+        (t.low, t.high), abs=0.3 * t.standard_error
+    )
+
+
+def test_swap_test_of_a_mean_agrees_with_the_exact_sign_flip() -> None:
+    rng = np.random.default_rng(1)
+    a, b = (rng.integers(0, 2, 60).astype(float).tolist() for _ in range(2))
+    clusters = [index // 2 for index in range(60)]
+    exact, _ = statistics.sign_flip_test(a, b, clusters)
+    sampled = resampling.aggregate_swap_test(
+        _records(a), _records(b), clusters, _mean, resamples=1999
+    )
+    # Five standard errors of a sampled share.
+    assert sampled == pytest.approx(exact, abs=5 * np.sqrt(exact * (1 - exact) / 1999) + 1 / 2000)
+
+
+def test_swap_test_never_claims_more_than_its_number_of_resamples() -> None:
+    a, b = _records([0.0] * 40), _records([1.0] * 40)
+    p = resampling.aggregate_swap_test(a, b, list(range(40)), _mean, resamples=499)
+    assert p == pytest.approx(1 / 500)
+
+
+def test_plain_values_are_resampled_as_they_are() -> None:
+    letters = list("AABBABABAA")
+    interval = resampling.aggregate_bootstrap_interval(
+        letters,
+        letters[::-1],
+        list(range(10)),
+        lambda values: values.count("A") / len(values),
+        resamples=199,
+    )
+    assert (interval.estimate, interval.units) == (0.0, 10)
+    assert interval.low < 0.0 < interval.high
