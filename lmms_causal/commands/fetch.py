@@ -1,4 +1,4 @@
-"""``lmms-causal fetch-model`` and ``fetch-data``: everything that can be downloaded ahead of a run."""
+"""``lmms-causal fetch-model`` and ``fetch-data``: what can be downloaded ahead of a run."""
 
 from __future__ import annotations
 

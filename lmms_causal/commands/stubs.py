@@ -20,7 +20,9 @@ from lmms_causal.tasks import roots
 
 __all__ = ["add_parser", "install", "remove", "stub_folder"]
 
-_MARKER = "# written by `lmms-causal stubs install`; `lmms-causal stubs remove` deletes this folder\n"
+_MARKER = (
+    "# written by `lmms-causal stubs install`; `lmms-causal stubs remove` deletes this folder\n"
+)
 
 
 def add_parser(commands: Any) -> None:

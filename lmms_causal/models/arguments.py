@@ -52,8 +52,8 @@ class Arguments:
         """Sort flat arguments into checkpoint, processor and model.
 
         Raises:
-            UserError: an unknown argument (with the nearest known), a missing ``pretrained``, a batch
-                size that is no positive number, a missing chat template file.
+            UserError: an unknown argument (with the nearest known), a missing ``pretrained``, a
+                batch size that is no positive number, a missing chat template file.
         """
         own = tuple(f.name for f in fields(cls) if f.name not in ("checkpoint",))
         loading = tuple(f.name for f in fields(Checkpoint) if f.name != "processor")

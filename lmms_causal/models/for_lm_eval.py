@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import lm_eval.models  # noqa: F401  registers the built-ins, before anything is looked up
@@ -50,7 +49,8 @@ class _Intervened(Intervening):
     def set_cache_hook(self, cache_hook: Any) -> None:
         """Refuse a response cache that another model or intervention has written.
 
-        lm-eval's key is the request alone, so without this a second run is served the first's answers.
+        lm-eval's key is the request alone: without this a second run is served the first one's
+        answers.
 
         Raises:
             UserError: the cache holds answers of something else.
@@ -124,7 +124,9 @@ class _Intervened(Intervening):
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> Any:
         """Score whole texts; see the base class. There is no turn to rewrite here."""
         if self.spec.plan().rewrites:
-            raise UserError(f"interventions={self.spec} rewrites a question; rolling scoring has none")
+            raise UserError(
+                f"interventions={self.spec} rewrites a question; rolling scoring has none"
+            )
         return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)  # type: ignore[misc]
 
 
@@ -144,7 +146,7 @@ class _Factory:
     def create_from_arg_obj(
         cls, arg_dict: Mapping[str, Any], additional_config: dict[str, Any] | None = None
     ) -> Any:
-        """Build the model from ``--model_args``, or the wrapper named by ``base`` with our plan on it.
+        """Build the model from ``--model_args``, or the wrapper that ``base`` names, with our plan.
 
         Raises:
             UserError: a bad spec, an unknown base or checkpoint, a text model for images.
@@ -216,7 +218,7 @@ class _Run:
 
 
 class Causal(_Run, _Factory, _Intervened, HFLM):
-    """Any causal language model of transformers, with interventions; text in, text or scores out."""
+    """Any causal language model of transformers, with interventions."""
 
     def _model_call(self, inps: Any, attn_mask: Any = None, labels: Any = None) -> Any:
         logits = super()._model_call(inps, attn_mask, labels)
@@ -230,7 +232,7 @@ class Causal(_Run, _Factory, _Intervened, HFLM):
 
 
 class CausalMultimodal(_Run, _Factory, _Intervened, HFMultimodalLM):
-    """Any image-text-to-text model of transformers, with interventions and image log-likelihoods."""
+    """Any image-text-to-text model, with interventions and image log-likelihoods."""
 
     def __init__(self, interventions: str | None = None, **arguments: Any) -> None:
         super().__init__(interventions, **arguments)
@@ -264,7 +266,9 @@ class CausalMultimodal(_Run, _Factory, _Intervened, HFMultimodalLM):
             self._load()
         requests = self._rewritten(requests)
         identities = [f"{r.task_name}/{r.doc_id}" for r in requests]
-        pairs = [(self._prompt(r, key), r.args[1]) for r, key in zip(requests, identities, strict=True)]
+        pairs = [
+            (self._prompt(r, key), r.args[1]) for r, key in zip(requests, identities, strict=True)
+        ]
         answers = [(s.log_probability, s.is_greedy) for s in self.runner.score(pairs)]
         for request, answer in zip(requests, answers, strict=True):
             self.cache_hook.add_partial("loglikelihood", request.args, answer)
@@ -274,7 +278,9 @@ class CausalMultimodal(_Run, _Factory, _Intervened, HFMultimodalLM):
 def intervened(base: type) -> type:
     """Return a subclass of one of lm-eval's Hugging Face wrappers that carries our plan."""
     if not issubclass(base, HFLM):
-        raise UserError(f"base={base.__name__} is no Hugging Face wrapper of lm-eval; interventions need one")
+        raise UserError(
+            f"base={base.__name__} is no Hugging Face wrapper of lm-eval; interventions need one"
+        )
     return type(f"Causal{base.__name__}", (_Intervened, base), {"__module__": __name__})
 
 

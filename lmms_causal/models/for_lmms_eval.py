@@ -29,7 +29,7 @@ from lmms_causal.models.checking import CheckedPrompts
 from lmms_causal.models.cost import Cost
 from lmms_causal.models.generation import Generation, Settings
 from lmms_causal.models.intervening import EscapedError, Intervening
-from lmms_causal.models.prompts import Prompt, last_user_text_rewritten
+from lmms_causal.models.prompts import Encoder, Prompt, last_user_text_rewritten
 from lmms_causal.models.runner import Runner
 
 __all__ = ["Causal", "CausalSimple", "LossPair", "intervened"]
@@ -52,12 +52,14 @@ class LossPair(tuple[float, bool]):
 class _Factory:
     """What the registry sees: named after the plan, so that results record the canonical spec."""
 
+    is_simple: bool
+
     @classmethod
     @one_line_errors
     def create_from_arg_string(
         cls, arg_string: str, additional_config: dict[str, Any] | None = None
     ) -> Any:
-        """Build the model from ``--model_args``, or the wrapper named by ``base`` with our plan on it.
+        """Build the model from ``--model_args``, or the wrapper that ``base`` names, with our plan.
 
         Raises:
             UserError: an unknown argument, a bad spec, an unknown base or checkpoint.
@@ -84,7 +86,7 @@ class _CausalModel(_Factory, lmms):
         self._kind = self._arguments.checkpoint.kind()
         self._device = self._arguments.checkpoint.place()
         self._runner: Runner | None = None
-        self._encoder = None
+        self._encoder: Encoder | None = None
 
     @property
     def device(self) -> Any:
@@ -113,7 +115,7 @@ class _CausalModel(_Factory, lmms):
             self._runner = None
         super().clean()
 
-    def _readers(self) -> Any:
+    def _readers(self) -> Encoder:
         if self._encoder is None:
             self._encoder = self._arguments.encoder()
         return self._encoder
@@ -175,7 +177,7 @@ class _CausalModel(_Factory, lmms):
 
 
 class Causal(_CausalModel):
-    """The chat type: messages with images, several images, videos, a system prompt, several rounds."""
+    """The chat type: messages with images and videos, a system prompt, several rounds."""
 
     is_simple = False
 
@@ -235,7 +237,7 @@ class Causal(_CausalModel):
 
 
 class CausalSimple(_CausalModel):
-    """The simple-type twin (``--force_simple``): images first, then the text; scores choices too."""
+    """The simple-type twin (``--force_simple``): images first, then text; it scores choices too."""
 
     is_simple = True
 

@@ -1,4 +1,4 @@
-"""Decode a batch of prompts with a transformers model: stop texts, seeded sampling, token counts."""
+"""Decode a batch of prompts with a transformers model: stop texts and seeded sampling."""
 
 from __future__ import annotations
 
@@ -112,8 +112,8 @@ def generate(
 
     Args:
         inputs: ``input_ids [B, L]``, ``attention_mask [B, L]`` and media on the model's device.
-        keys: identity of each row's document; with ``settings.seed`` it seeds the row's sampling, so
-            that draws depend neither on the batch nor on the order of documents.
+        keys: identity of each row's document; with ``settings.seed`` it seeds the row's sampling,
+            so that draws depend neither on the batch nor on the order of documents.
     """
     length = inputs["input_ids"].shape[1]
     ends = _end_tokens(model, tokenizer)

@@ -126,7 +126,7 @@ class Checkpoint:
             else transformers.AutoModelForCausalLM
         )
         options = {"device_map": self.device_map, "attn_implementation": self.attn_implementation}
-        model = auto.from_pretrained(
+        model: Any = auto.from_pretrained(
             resolve(self.pretrained),
             dtype=self.dtype if self.dtype == "auto" else getattr(torch, self.dtype),
             **{name: value for name, value in options.items() if value},
@@ -138,7 +138,7 @@ class Checkpoint:
             model = PeftModel.from_pretrained(model, self.adapter).merge_and_unload()
         if not self.device_map:
             try:
-                model.to(self.place())
+                model = model.to(torch.device(self.place()))
             except (RuntimeError, AssertionError) as error:
                 raise UserError(f"device={self.place()}: {str(error).splitlines()[0]}") from None
         return model.eval()

@@ -19,7 +19,7 @@ Message = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Video:
-    """Frames ``[F, H, W, 3]`` with transformers' record of where in the file they stood, if known."""
+    """Frames ``[F, H, W, 3]``, with transformers' record of their places in the file if known."""
 
     frames: Any
     metadata: Any | None = None
@@ -199,7 +199,7 @@ def open_video(source: Any, num_frames: int) -> Video:
         return np.linspace(0, last, min(num_frames, last + 1)).round().astype(int)
 
     try:
-        frames, metadata = load_video(str(source), backend="pyav", sample_indices_fn=evenly)
+        frames, metadata = load_video(source, backend="pyav", sample_indices_fn=evenly)
     except Exception as error:  # PyAV raises errors of its own for every kind of broken file
         raise UserError(f"cannot read the video {source}: {error}; replace the file") from error
     return Video(np.asarray(frames), metadata)
