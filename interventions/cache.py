@@ -40,8 +40,14 @@ class BranchedCache(DynamicCache):
         for cache in self.branches.values():
             cache.batch_select_indices(indices)
 
-    def crop(self, max_length: int) -> None:
-        """Shorten every branch to ``max_length`` positions."""
-        super().crop(max_length)
+    def crop(self, tokens_to_remove: int) -> None:
+        """Remove the newest ``tokens_to_remove`` positions of every branch, as the base class."""
+        super().crop(tokens_to_remove)
         for cache in self.branches.values():
-            cache.crop(max_length)
+            cache.crop(tokens_to_remove)
+
+    def reset(self) -> None:
+        """Empty every branch."""
+        super().reset()
+        for cache in self.branches.values():
+            cache.reset()

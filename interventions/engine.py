@@ -5,6 +5,11 @@ moment, hooks of accelerate included) and puts them back on removal. Everything 
 goes through it: ``generate`` (greedy, sampling, beams; left padding; cache or none) and plain
 forward passes, as used for log-likelihoods. Logits are combined in float32 before any logits
 processor, as the papers do.
+
+Tried on tiny models of every family in :mod:`lmms_causal.testing`. All pictures of a branch are
+encoded once a generation, whatever the number of beams or steps. PEFT adapters that change weights
+are part of all branches. Hooks that are put on the model *after* the intervention are lost when it
+is removed. What is refused, and why, is in :mod:`~lmms_causal.interventions.guards`.
 """
 
 from __future__ import annotations
@@ -16,17 +21,16 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from torch import Tensor
-
-from lmms_causal.errors import UserError
 from lmms_causal.interventions.cache import BranchedCache
+from lmms_causal.interventions.guards import check_generation, check_model, without_adapters
 from lmms_causal.interventions.media import has_pixels
 from lmms_causal.interventions.plan import Branch, Plan
 from lmms_causal.interventions.spec import Spec, parse
+from torch import Tensor
+
+from lmms_causal.errors import UserError
 
 __all__ = ["Handle", "apply"]
-
-_UNSUPPORTED = ("assistant_model", "prefill_chunk_size", "prompt_lookup_num_tokens", "custom_generate")
 
 
 def apply(model: Any, plan: str | Spec | Plan | None) -> Handle:
@@ -36,7 +40,7 @@ def apply(model: Any, plan: str | Spec | Plan | None) -> Handle:
     wrappers of both harnesses apply them; without a harness call :meth:`Plan.rewrite` yourself.
 
     Raises:
-        UserError: a bad spec, or an encoder-decoder model.
+        UserError: a bad spec, or a model that the engine cannot run (see ``guards``).
     """
     return Handle(model, plan if isinstance(plan, Plan) else parse(plan).plan())
 
@@ -46,13 +50,13 @@ class Handle:
 
     Attributes:
         plan: the installed plan.
-        forward_passes: rows sent through the model so far, over all branches.
+        forward_passes: rows sent through the decoder so far, over all branches that were run.
     """
 
     def __init__(self, model: Any, plan: Plan) -> None:
         self.plan = plan
         self.forward_passes = 0
-        self._model = model
+        self._model = without_adapters(model) if plan.touches_model else model
         self._generating: _Generation | None = None
         self._saved: dict[str, Any] = {}
         if plan.touches_model:
@@ -80,15 +84,11 @@ class Handle:
 
     def _install(self) -> None:
         model = self._model
-        if model.config.is_encoder_decoder:
-            raise UserError(
-                f"{type(model).__name__} is an encoder-decoder model; interventions on logits need a "
-                "decoder-only one"
-            )
+        check_model(model)
         if isinstance(model.__dict__.get("forward"), _Installed):
             raise UserError(
-                "this model carries an intervention already; remove it first, or compose both in one "
-                "spec with '+'"
+                "this model carries an intervention already; remove it first, or compose both in "
+                "one spec with '+'"
             )
         self._forward = model.forward
         self._generate = model.generate
@@ -101,20 +101,12 @@ class Handle:
     @torch.no_grad()
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """Stand in for ``model.generate``: give it the branched cache, and clear up behind it."""
-        if args:
-            kwargs["inputs"] = args[0]
-        for name in _UNSUPPORTED:
-            if kwargs.get(name) is not None:
-                raise UserError(f"generate({name}=...) cannot be combined with an intervention")
-        config = kwargs.get("generation_config") or self._model.generation_config
-        implementation = kwargs.get("cache_implementation", config.cache_implementation)
-        if implementation not in (None, "dynamic") or kwargs.get("past_key_values") is not None:
-            raise UserError("interventions run on the default dynamic cache; leave the cache to generate")
-        use_cache = kwargs.get("use_cache", config.use_cache)
-        if use_cache is not False:
+        kwargs = _as_keywords(inspect.signature(self._generate), args, kwargs)
+        branches = self.plan.branches
+        if check_generation(kwargs, self._model.generation_config, branches=bool(branches)):
             kwargs["past_key_values"] = BranchedCache(
                 self._model.config.get_text_config(decoder=True),
-                (branch.name for branch in self.plan.branches),
+                (branch.name for branch in branches),
             )
         self._generating = _Generation(kwargs)
         try:
@@ -124,30 +116,33 @@ class Handle:
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Stand in for ``model.forward``: run factual and branches, return combined logits."""
-        inputs = self._as_keywords(args, kwargs)
-        ids = inputs.get("input_ids")
-        rows = ids if ids is not None else inputs["inputs_embeds"]
-        self.forward_passes += rows.shape[0] * (1 + len(self.plan.branches))
+        inputs = _as_keywords(self._signature, args, kwargs)
+        if inputs.get("labels") is not None:
+            raise UserError("an intervention changes the logits only: compute the loss from them")
+        as_dict = inputs.pop("return_dict", None)
+        output = self._run({**inputs, "return_dict": True})
+        wanted = self._model.config.return_dict if as_dict is None else as_dict
+        return output if wanted else output.to_tuple()
 
+    def _run(self, inputs: dict[str, Any]) -> Any:
         cache = inputs.get("past_key_values")
         if cache is not None and not isinstance(cache, BranchedCache):
             raise UserError(
                 "a forward pass with a cache of its own cannot be intervened on: call generate, or "
                 "score without past_key_values"
             )
-        with_image = self._rows_with_image(inputs, cache)
-        branch_inputs = {
-            branch.name: self._inputs_of(branch, inputs, cache, with_image)
+        with_image = self._rows_with_image(inputs)
+        branch_inputs = [
+            (branch.name, own)
             for branch in self.plan.branches
-        }
+            if (own := self._inputs_of(branch, inputs, cache, with_image)) is not None
+        ]
+        self.forward_passes += with_image.shape[0] * (1 + len(branch_inputs))
         output = self._forward(**inputs)
-        factual = output.logits.float()
-        logits = {
-            name: factual if own is None else self._forward(**own).logits.float()
-            for name, own in branch_inputs.items()
-        }
-        if self.plan.branches and not with_image.any():
+        if self.plan.branches and not branch_inputs:
             return output  # nothing to contrast with: exactly the factual output
+        factual = output.logits.float()
+        logits = {name: self._forward(**own).logits.float() for name, own in branch_inputs}
         scoring = self._generating is None
         combined = self.plan.combine.function(factual, logits, scoring)  # type: ignore[union-attr]
         if self.plan.branches and not with_image.all():
@@ -155,23 +150,13 @@ class Handle:
         output.logits = combined
         return output
 
-    def _as_keywords(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        bound = self._signature.bind_partial(*args, **kwargs)
-        inputs = dict(bound.arguments)
-        inputs.update(inputs.pop("kwargs", {}))
-        if inputs.get("labels") is not None:
-            raise UserError("an intervention changes the logits only: compute the loss from them")
-        inputs["return_dict"] = True
-        return inputs
-
-    def _rows_with_image(self, inputs: dict[str, Any], cache: BranchedCache | None) -> Tensor:
+    def _rows_with_image(self, inputs: dict[str, Any]) -> Tensor:
         """Which rows ``[B]`` show an image or a video, decided where the prompt is seen."""
+        if self._generating is not None and self._generating.with_image is not None:
+            return self._generating.with_image
         rows = inputs.get("input_ids")
         if rows is None:
             rows = inputs["inputs_embeds"]
-        if cache is not None and cache.get_seq_length() > 0:
-            assert self._generating is not None
-            return self._generating.with_image
         config = self._model.config
         tokens = [
             token
@@ -197,8 +182,8 @@ class Handle:
         """The forward inputs of a branch, or None where it equals the factual one."""
         if not with_image.all() and branch.without_image == "refuse":
             raise UserError(
-                f"the intervention's branch {branch.name!r} needs an image in every prompt and found "
-                "one without; use without_image=skip to leave such prompts untouched"
+                f"the intervention's branch {branch.name!r} needs an image in every prompt and "
+                "found one without; use without_image=skip to leave such prompts untouched"
             )
         if not with_image.any():
             return None
@@ -219,7 +204,8 @@ class _Generation:
     """What must be remembered from the call of ``generate`` until its last forward pass."""
 
     def __init__(self, kwargs: dict[str, Any]) -> None:
-        self.with_image = torch.ones(0, dtype=torch.bool)
+        self.with_image: Tensor | None = None
+        self._encoded: dict[str, dict[str, Any]] = {}
         ids = kwargs.get("input_ids")
         self._prompt_ids = ids if ids is not None else kwargs.get("inputs")
         self._media = {
@@ -229,15 +215,31 @@ class _Generation:
         }
 
     def encode(self, model: Any, branch: Branch, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Encode the branch's pictures as ``generate`` encoded the factual ones before prefill."""
-        media = {**self._media, **branch.media(self._media)}
-        media.pop("mm_encoder_outputs", None)
-        encoded = model._prepare_multimodal_encoder_kwargs_for_generation(media)
-        outputs = encoded["mm_encoder_outputs"]
-        expand = inputs["input_ids"].shape[0] // self._prompt_ids.shape[0]
-        if expand > 1:  # beams, or several return sequences
-            outputs = model._expand_multimodal_outputs(self._prompt_ids, outputs, expand_size=expand)
-        return outputs
+        """Encode the branch's pictures as ``generate`` encoded the factual ones before prefill.
+
+        Without a cache every step asks for them; they are encoded at the first.
+        """
+        if branch.name not in self._encoded:
+            media = {**self._media, **branch.media(self._media)}
+            media.pop("mm_encoder_outputs", None)
+            encoded = model._prepare_multimodal_encoder_kwargs_for_generation(media)
+            outputs = encoded["mm_encoder_outputs"]
+            expand = inputs["input_ids"].shape[0] // self._prompt_ids.shape[0]
+            if expand > 1:  # beams, or several return sequences
+                outputs = model._expand_multimodal_outputs(
+                    self._prompt_ids, outputs, expand_size=expand
+                )
+            self._encoded[branch.name] = outputs
+        return self._encoded[branch.name]
+
+
+def _as_keywords(
+    signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """Name the positional arguments of a call."""
+    named = dict(signature.bind_partial(*args, **kwargs).arguments)
+    named.update(named.pop("kwargs", {}))
+    return named
 
 
 class _Installed:

@@ -25,7 +25,7 @@ def plausible(factual: Tensor, beta: float) -> Tensor:
     """Return the mask ``[..., V]`` of tokens with ``p >= beta * max p`` under the factual logits.
 
     The adaptive plausibility constraint (eq. 4 of VCD). Computed as
-    ``logit >= max logit + ln beta``, which is the same set without a softmax. ``beta = 0`` keeps all.
+    ``logit >= max logit + ln beta``, the same set without a softmax. ``beta = 0`` keeps all.
     """
     if beta == 0:
         return torch.ones_like(factual, dtype=torch.bool)
@@ -35,9 +35,10 @@ def plausible(factual: Tensor, beta: float) -> Tensor:
 def keep_plausible(combined: Tensor, factual: Tensor, beta: float, *, scoring: bool) -> Tensor:
     """Exclude what is implausible under the factual logits from ``combined``; all ``[..., V]``.
 
-    When decoding, excluded tokens get ``-inf`` as published. When scoring they must stay comparable:
-    they are placed below every kept token, the best of them :data:`SCORING_FLOOR` nats under the
-    worst kept one, in the order of the factual logits. This choice is ours; the papers only decode.
+    When decoding, excluded tokens get ``-inf`` as published. When scoring they must stay
+    comparable: they are placed below every kept token, the best of them :data:`SCORING_FLOOR` nats
+    under the worst kept one, in the order of the factual logits. This choice is ours; the papers
+    only decode.
     """
     if beta == 0:
         return combined

@@ -24,13 +24,13 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor
-
-from lmms_causal.errors import UserError
 from lmms_causal.interventions.logits import contrast, keep_plausible
 from lmms_causal.interventions.media import content_generator, edit_pixels
 from lmms_causal.interventions.plan import Branch, Combine, Plan, WithoutImage
 from lmms_causal.interventions.registry import method
+from torch import Tensor
+
+from lmms_causal.errors import UserError
 
 __all__ = ["VCD", "diffuse", "signal_fraction"]
 
@@ -91,7 +91,7 @@ class VCD:
 
 @lru_cache(maxsize=1)
 def signal_fraction() -> Tensor:
-    """Return the cumulative product ``abar`` ``[1000]`` of the released sigmoid schedule, float64."""
+    """Return the cumulative product ``abar`` ``[1000]`` of the released schedule, float64."""
     ramp = torch.sigmoid(torch.linspace(-6, 6, STEPS, dtype=torch.float64))
     betas = ramp * (0.005 - 1e-5) + 1e-5
     return torch.cumprod(1 - betas, dim=0)

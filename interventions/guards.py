@@ -1,0 +1,91 @@
+"""What cannot be intervened on, kinds of models and ways of generating, refused at once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from lmms_causal.errors import UserError
+
+__all__ = ["check_generation", "check_model", "without_adapters"]
+
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "assistant_model": (None,),  # these three run further models, or drafts, past the branches
+    "assistant_early_exit": (None,),
+    "prompt_lookup_num_tokens": (None,),
+    "custom_generate": (None,),
+    "dola_layers": (None,),
+    "penalty_alpha": (None,),
+    "guidance_scale": (None, 1),  # calls the model for a branch and a cache of its own
+    "prefill_chunk_size": (None,),
+    "cache_implementation": (None, "dynamic"),
+    "past_key_values": (None,),
+}
+
+
+def without_adapters(model: Any) -> Any:
+    """Return the transformers model inside a PEFT model, its adapters in place, or the model.
+
+    PEFT delegates ``forward`` and ``generate`` to the inner model, and ``generate`` calls the
+    inner model's ``forward``: what is installed on the outer one would be passed by.
+
+    Raises:
+        UserError: prompt tuning, which puts virtual tokens before the prompt.
+    """
+    if not hasattr(model, "get_base_model"):
+        return model
+    if model.active_peft_config.is_prompt_learning:
+        raise UserError(
+            "an adapter of the prompt tuning kind cannot be combined with an intervention; "
+            "use one that changes weights, such as LoRA"
+        )
+    return model.get_base_model()
+
+
+def check_model(model: Any) -> None:
+    """Refuse models that the engine cannot run.
+
+    Raises:
+        UserError: no ``generate``, an encoder-decoder, or another kind of cache.
+    """
+    kind = type(model).__name__
+    if not hasattr(model, "generate") or not hasattr(model, "generation_config"):
+        raise UserError(f"{kind} is not a generating transformers model; load one with a head")
+    if model.config.is_encoder_decoder:
+        raise UserError(
+            f"{kind} is an encoder-decoder model; interventions on logits need a decoder-only one"
+        )
+    if "past_key_values" not in inspect.signature(model.forward).parameters:
+        raise UserError(
+            f"{kind} does not keep past_key_values (a state-space model?); interventions on "
+            "logits need an attention model"
+        )
+
+
+def check_generation(arguments: Mapping[str, Any], defaults: Any, *, branches: bool) -> bool:
+    """Refuse ways of generating that the engine cannot follow; return whether a cache is wanted.
+
+    Args:
+        arguments: the keywords of ``generate``.
+        defaults: the model's own generation config.
+        branches: whether the plan has counterfactual branches.
+
+    Raises:
+        UserError: names the argument or setting.
+    """
+    configs = [arguments.get("generation_config"), defaults]
+
+    def setting(name: str) -> Any:
+        values = [arguments.get(name), *(getattr(config, name, None) for config in configs)]
+        return next((value for value in values if value is not None), None)
+
+    for name, neutral in _NEUTRAL.items():
+        if setting(name) not in neutral:
+            raise UserError(
+                f"generate with {name} set cannot be combined with an intervention, which runs on "
+                "the default dynamic cache and decoding loop; leave it out"
+            )
+    if branches and arguments.get("inputs_embeds") is not None:
+        raise UserError("generate(inputs_embeds=...) hides where the image is: pass input_ids")
+    return setting("use_cache") is not False
