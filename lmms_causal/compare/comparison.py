@@ -134,6 +134,16 @@ def _task_rows(a: Task, b: Task, options: Options, notes: list[str]) -> Iterator
         for metric, name in a.aggregates
         if (metric, name) in b.aggregates and (not options.metrics or metric in options.metrics)
     ]
+    one_sided = {
+        f"{metric} ({name})"
+        for metric, name in a.aggregates.keys() ^ b.aggregates.keys()
+        if not options.metrics or metric in options.metrics
+    }
+    if one_sided:
+        notes.append(
+            f"task {a.name}: without a value in one of the runs, not compared: "
+            f"{', '.join(sorted(one_sided)).replace(' (none)', '')}"
+        )
     if a.is_group:
         wanted.sort()  # lmms-eval writes them in an order that changes from run to run
     pairings: dict[str, Pairing] = {}

@@ -8,7 +8,7 @@ from typing import Any
 
 from lmms_causal.compare.records import Cost, number
 
-_BYTES_PER_MB = 1e6
+_BYTES_PER_MIB = 2**20
 
 
 def read_cost(data: Mapping[str, Any]) -> Cost:
@@ -16,10 +16,10 @@ def read_cost(data: Mapping[str, Any]) -> Cost:
 
     Sources, best first: the ``lmms_causal_cost`` block that our models add to lm-eval's ``config``
     (totals over the run); lmms-eval's ``throughput`` block, in which the harness sums tokens and
-    seconds over the model's calls and *averages* every further counter over them, so a counter
-    per document is the ratio of two averages (``avg_forward_passes / avg_documents``); without
-    ``avg_documents`` one call for the whole run is assumed, as both harnesses make for one kind of
-    request. lmms-eval's ``efficiency`` block supplies the tokens when nothing else does.
+    seconds over the model's calls and *averages* every further counter over them, so that a counter
+    per request is the ratio of two averages (``avg_forward_passes / avg_requests``). A model that
+    does not count its requests is taken to have made one for each document in a single call.
+    lmms-eval's ``efficiency`` block supplies the tokens when nothing else does.
     """
     config = data.get("config") or {}
     block = config.get("lmms_causal_cost") or {}
@@ -36,21 +36,20 @@ def read_cost(data: Mapping[str, Any]) -> Cost:
         else None,
     )
     passes = number(block.get("forward_passes"))
-    per_document = None
-    if passes is not None:
-        per_document = _ratio(passes, documents)
-    elif (average := number(throughput.get("avg_forward_passes"))) is not None:
-        per_document = _ratio(average, _first(number(throughput.get("avg_documents")), documents))
+    requests = number(block.get("requests"))
+    if passes is None:
+        passes = number(throughput.get("avg_forward_passes"))
+        requests = number(throughput.get("avg_requests"))
     megabytes = number(throughput.get("avg_peak_memory_mb"))
     return Cost(
         wall_seconds=number(data.get("total_evaluation_time_seconds")),
         generation_seconds=seconds,
         generated_tokens=tokens,
         tokens_per_second=_ratio(tokens, seconds),
-        forward_passes_per_document=per_document,
+        forward_passes_per_request=_ratio(passes, _first(requests, documents)),
         peak_memory_bytes=_first(
             number(block.get("peak_memory_bytes")),
-            None if megabytes is None else megabytes * _BYTES_PER_MB,
+            None if megabytes is None else megabytes * _BYTES_PER_MIB,
         ),
         from_cache=bool(config.get("use_cache")),
     )
@@ -70,7 +69,7 @@ class CostRatio:
 def cost_ratios(a: Cost, b: Cost) -> list[CostRatio]:
     """Compare two costs, leaving out what neither run recorded."""
     megabytes = [
-        None if cost.peak_memory_bytes is None else cost.peak_memory_bytes / _BYTES_PER_MB
+        None if cost.peak_memory_bytes is None else cost.peak_memory_bytes / _BYTES_PER_MIB
         for cost in (a, b)
     ]
     lines = [
@@ -79,12 +78,12 @@ def cost_ratios(a: Cost, b: Cost) -> list[CostRatio]:
         ("generated tokens per second", "1/s", a.tokens_per_second, b.tokens_per_second),
         ("generated tokens", "", a.generated_tokens, b.generated_tokens),
         (
-            "forward passes per document",
+            "forward passes per request",
             "",
-            a.forward_passes_per_document,
-            b.forward_passes_per_document,
+            a.forward_passes_per_request,
+            b.forward_passes_per_request,
         ),
-        ("peak memory", "MB", megabytes[0], megabytes[1]),
+        ("peak memory", "MiB", megabytes[0], megabytes[1]),
     ]
     return [
         CostRatio(name, unit, left, right, _ratio(right, left))

@@ -32,16 +32,7 @@ _OWN_KEYS = frozenset(
         "input_media",
     ]
 )
-_NOT_SETTINGS = frozenset(
-    [
-        "model",
-        "model_args",
-        "resolved_cli_args",
-        "lmms_causal_interventions",
-        "lmms_causal_version",
-        "lmms_causal_cost",
-    ]
-)
+_NOT_SETTINGS = frozenset(("model", "model_args", "resolved_cli_args"))
 
 _SEEDS = ("random", "numpy", "torch", "fewshot")
 
@@ -123,7 +114,11 @@ def _date(value: Any) -> str:
 
 def _settings(data: Mapping[str, Any]) -> dict[str, Any]:
     """Run-wide facts that can change an answer, by one name in both harnesses."""
-    settings = {key: value for key, value in data["config"].items() if key not in _NOT_SETTINGS}
+    settings = {
+        key: value
+        for key, value in data["config"].items()
+        if key not in _NOT_SETTINGS and not key.startswith("lmms_causal_")
+    }
     settings["gen_kwargs"] = settings.get("gen_kwargs") or None
     seeds = {name: settings.pop(f"{name}_seed", None) for name in _SEEDS}
     settings["seeds"] = ", ".join(f"{name} {seed}" for name, seed in seeds.items())

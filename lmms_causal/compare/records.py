@@ -78,7 +78,8 @@ class Cost:
         generation_seconds: Time spent inside the model's answering calls.
         generated_tokens: Tokens generated over all documents.
         tokens_per_second: Generated tokens per second of generation.
-        forward_passes_per_document: Calls of the network per document, every branch counted.
+        forward_passes_per_request: Rows sent through the network for each prompt answered or
+            continuation scored, every branch and step counted.
         peak_memory_bytes: Highest memory allocation of the run.
         from_cache: True when a response cache was in use, which makes times meaningless.
     """
@@ -87,7 +88,7 @@ class Cost:
     generation_seconds: float | None = None
     generated_tokens: float | None = None
     tokens_per_second: float | None = None
-    forward_passes_per_document: float | None = None
+    forward_passes_per_request: float | None = None
     peak_memory_bytes: float | None = None
     from_cache: bool = False
 

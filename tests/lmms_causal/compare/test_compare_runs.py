@@ -223,14 +223,14 @@ def test_what_differs_besides_the_interventions_is_named(write_run: Write) -> No
 def test_cost_of_lmms_eval_is_read_from_what_its_own_summary_writes() -> None:
     gen_metrics.reset_logged_metrics()
     for documents in (10, 30):
-        extra = {"forward_passes": 6 * documents, "documents": documents, "peak_memory_mb": 500}
+        extra = {"forward_passes": 6 * documents, "requests": documents, "peak_memory_mb": 500}
         gen_metrics.log_metrics(2.0, 5 * documents, 0.0, extra)
     summary = gen_metrics.summarize_logged_metrics()
     gen_metrics.reset_logged_metrics()
     cost = read_cost({"throughput": summary, "total_evaluation_time_seconds": "12.5"})
     assert (cost.wall_seconds, cost.generation_seconds, cost.generated_tokens) == (12.5, 4.0, 200)
-    assert (cost.tokens_per_second, cost.forward_passes_per_document) == (50.0, 6.0)
-    assert cost.peak_memory_bytes == 500e6
+    assert (cost.tokens_per_second, cost.forward_passes_per_request) == (50.0, 6.0)
+    assert cost.peak_memory_bytes == 500 * 2**20
 
 
 def test_cost_of_lm_eval_is_read_from_our_models_block() -> None:
@@ -246,13 +246,13 @@ def test_cost_of_lm_eval_is_read_from_our_models_block() -> None:
             "n-samples": {"t": {"original": 50, "effective": 30}},
         }
     )
-    assert (cost.tokens_per_second, cost.forward_passes_per_document) == (5.0, 3.0)
+    assert (cost.tokens_per_second, cost.forward_passes_per_request) == (5.0, 3.0)
     assert (cost.peak_memory_bytes, cost.from_cache) == (7e6, True)
     faster = read_cost({"config": {"lmms_causal_cost": block | {"seconds": 4.0}}})
     ratios = {line.name: line.ratio for line in cost_ratios(cost, faster)}
     assert ratios["time in the model"] == 0.5
     assert ratios["generated tokens per second"] == 2.0
-    assert ratios["forward passes per document"] is None  # unknown number of documents
+    assert ratios["forward passes per request"] is None  # unknown number of documents
 
 
 def test_the_report_fits_its_width_and_names_everything(write_run: Write) -> None:
@@ -311,6 +311,20 @@ def test_the_command_line_prints_and_writes(
     assert json.loads(out.read_text())["schema_version"] == 1
     assert run_command([*words, "--markdown"]) == 0
     assert "**Verdict:**" in capsys.readouterr().out
+
+
+def test_a_metric_without_a_value_in_one_run_is_named(write_run: Write) -> None:
+    def undefined(results: dict[str, Any]) -> None:
+        results["results"]["toy_order"]["toy_bias,none"] = float("nan")
+
+    def defined(results: dict[str, Any]) -> None:
+        results["results"]["toy_order"]["toy_bias,none"] = 0.5
+
+    comparison = _compare(
+        write_run("a", [1, 0, 1], change=undefined), write_run("b", [1, 1, 1], change=defined)
+    )
+    assert [row.metric for row in comparison.rows] == ["toy_score"]
+    assert any("not compared: toy_bias" in note for note in comparison.notes)
 
 
 @pytest.mark.parametrize(
