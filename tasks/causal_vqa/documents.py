@@ -117,6 +117,7 @@ def _letters(
             a, b = (pair.correct, pair.wrong) if order == "cw" else (pair.wrong, pair.correct)
             yield {
                 **shared,
+                "id": f"{shared['id']}-{order}",
                 "order": order,
                 "option_a": a,
                 "option_b": b,
@@ -134,6 +135,7 @@ def _yes_no(
         for role, caption in (("correct", pair.correct), ("wrong", pair.wrong)):
             yield {
                 **shared,
+                "id": f"{shared['id']}-{role}",
                 "role": role,
                 "caption": caption,
                 "choices": ["Yes", "No"],

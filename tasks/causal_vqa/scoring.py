@@ -51,8 +51,17 @@ def _record(doc: Mapping[str, Any], score: float, **more: Any) -> Values:
 
 def _with_clean(doc: Mapping[str, Any], values: Values) -> Values:
     """Add a ``_clean`` twin of each value, None for a document outside the clean subset."""
-    clean = {f"{name}_clean": value if doc["clean"] else None for name, value in values.items()}
+    clean = {
+        f"{name}_clean": _slim(value) if doc["clean"] else None for name, value in values.items()
+    }
     return {**values, **clean}
+
+
+def _slim(value: Any) -> Any:
+    """A record without what its first copy says already; other values as they are."""
+    if isinstance(value, dict) and "score" in value:
+        return {"score": value["score"], "image_id": value["image_id"]}
+    return value
 
 
 def _pair(doc: Mapping[str, Any]) -> str:

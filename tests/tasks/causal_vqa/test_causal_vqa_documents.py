@@ -37,8 +37,7 @@ DOCUMENTS = {
 def test_every_row_is_used_and_every_id_is_unique(tiny_release: SimpleNamespace, name: str) -> None:
     docs = build(name)
     assert len(docs) == DOCUMENTS[name]
-    kinds = {(doc["id"], doc.get("order"), doc.get("role")) for doc in docs}
-    assert len(kinds) == len(docs)
+    assert len({doc["id"] for doc in docs}) == len(docs)
 
 
 def test_a_pair_shows_the_same_captions_in_both_orders(tiny_release: SimpleNamespace) -> None:
@@ -47,7 +46,8 @@ def test_a_pair_shows_the_same_captions_in_both_orders(tiny_release: SimpleNames
     assert first["option_a"] == second["option_b"] == "The lamp is lit because it is dark outside."
     assert first["option_b"] == second["option_a"] == "It is dark outside because the lamp is lit."
     assert (first["answer"], second["answer"]) == ("A", "B")
-    assert first["id"] == second["id"] == "vqa-0-because"
+    assert (first["id"], second["id"]) == ("vqa-0-because-cw", "vqa-0-because-wc")
+    assert first["pair_id"] == second["pair_id"] == "vqa-0"
     assert f"A. {second['option_a']}\nB. {second['option_b']}\n" in second["text"]
 
 
