@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from torch import Tensor
+from torch import LongTensor, Tensor
 from transformers import DynamicCache
 
 __all__ = ["BranchedCache"]
@@ -22,7 +22,7 @@ class BranchedCache(DynamicCache):
         super().__init__(config=config)
         self.branches = {name: DynamicCache(config=config) for name in branches}
 
-    def reorder_cache(self, beam_idx: Tensor) -> None:
+    def reorder_cache(self, beam_idx: LongTensor) -> None:
         """Keep the rows ``beam_idx`` ``[B]`` in every branch."""
         super().reorder_cache(beam_idx)
         for cache in self.branches.values():

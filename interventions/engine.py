@@ -108,6 +108,7 @@ class Handle:
                 self._model.config.get_text_config(decoder=True),
                 (branch.name for branch in branches),
             )
+            kwargs["cache_implementation"] = None  # a checkpoint may name the default kind
         self._generating = _Generation(kwargs)
         try:
             return self._generate(**kwargs)
@@ -146,7 +147,8 @@ class Handle:
         scoring = self._generating is None
         combined = self.plan.combine.function(factual, logits, scoring)  # type: ignore[union-attr]
         if self.plan.branches and not with_image.all():
-            combined = torch.where(with_image.view(-1, 1, 1), combined, factual)
+            shown = with_image.to(combined.device).view(-1, 1, 1)
+            combined = torch.where(shown, combined, factual)
         output.logits = combined
         return output
 
@@ -163,8 +165,8 @@ class Handle:
             for name in ("image_token_id", "video_token_id")
             if (token := getattr(config, name, None)) is not None
         ]
-        if inputs.get("input_ids") is None or not tokens:
-            shown = has_pixels(inputs) or inputs.get("mm_encoder_outputs") is not None
+        shown = has_pixels(inputs) or bool(inputs.get("mm_encoder_outputs"))
+        if not shown or inputs.get("input_ids") is None or not tokens:
             with_image = torch.full((rows.shape[0],), shown, device=rows.device)
         else:
             with_image = torch.isin(rows, torch.tensor(tokens, device=rows.device)).any(dim=1)
@@ -195,7 +197,11 @@ class Handle:
         if has_pixels(inputs):
             own.update(branch.media(inputs))
         elif inputs.get("mm_encoder_outputs"):
-            assert self._generating is not None
+            if self._generating is None:
+                raise UserError(
+                    "a forward pass with mm_encoder_outputs cannot be intervened on: "
+                    "pass pixel_values"
+                )
             own["mm_encoder_outputs"] = self._generating.encode(self._model, branch, inputs)
         return own
 
@@ -207,7 +213,7 @@ class _Generation:
         self.with_image: Tensor | None = None
         self._encoded: dict[str, dict[str, Any]] = {}
         ids = kwargs.get("input_ids")
-        self._prompt_ids = ids if ids is not None else kwargs.get("inputs")
+        self._prompt_ids: Any = kwargs.get("inputs") if ids is None else ids
         self._media = {
             name: value
             for name, value in kwargs.items()

@@ -19,8 +19,9 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "penalty_alpha": (None,),
     "guidance_scale": (None, 1),  # calls the model for a branch and a cache of its own
     "prefill_chunk_size": (None,),
-    "cache_implementation": (None, "dynamic"),
+    "cache_implementation": (None, "dynamic", "hybrid"),  # transformers reads hybrid as None
     "past_key_values": (None,),
+    "mm_encoder_outputs": (None,),  # features without the pixels they come from
 }
 
 
@@ -77,7 +78,9 @@ def check_generation(arguments: Mapping[str, Any], defaults: Any, *, branches: b
     configs = [arguments.get("generation_config"), defaults]
 
     def setting(name: str) -> Any:
-        values = [arguments.get(name), *(getattr(config, name, None) for config in configs)]
+        if name in arguments:
+            return arguments[name]
+        values = (getattr(config, name, None) for config in configs)
         return next((value for value in values if value is not None), None)
 
     for name, neutral in _NEUTRAL.items():

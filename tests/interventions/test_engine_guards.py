@@ -27,6 +27,7 @@ PROMPT = Prompt("Is it red?", (picture(1),))
         ("cache_implementation", "static"),
         ("cache_implementation", "quantized"),
         ("past_key_values", tr.DynamicCache()),
+        ("mm_encoder_outputs", {}),
     ],
 )
 def test_unsupported_ways_of_generating_are_refused_by_name(tiny, argument, value):
@@ -59,6 +60,35 @@ def test_generation_config_that_turns_the_cache_off_is_obeyed(tiny):
         cached = model.generate(**inputs, max_new_tokens=3)
     assert output.past_key_values is None
     assert torch.equal(output.sequences, cached)
+
+
+@pytest.mark.parametrize("implementation", ["hybrid", "dynamic"])
+def test_checkpoint_that_names_the_default_cache_is_accepted(implementation):
+    # Gemma 2 and 3 checkpoints carry "hybrid", which transformers takes for the default.
+    model, processor = build("gemma3")
+    inputs = encode(processor, [PROMPT])
+    with apply(model, "vcd"):
+        expected = model.generate(**inputs, max_new_tokens=4)
+        model.generation_config.cache_implementation = implementation
+        assert torch.equal(model.generate(**inputs, max_new_tokens=4), expected)
+
+
+def test_features_in_place_of_pixels_are_refused(tiny):
+    model, processor = tiny("llava")
+    inputs = dict(encode(processor, [PROMPT]))
+    features = model.base_model.get_image_features(inputs.pop("pixel_values"), return_dict=True)
+    with apply(model, "vcd"), pytest.raises(UserError, match="pass pixel_values"):
+        model(**inputs, mm_encoder_outputs={"image": features})
+
+
+def test_placeholder_without_a_picture_counts_as_no_image(tiny):
+    model, processor = tiny("llava")
+    inputs = processor.tokenizer(["What does <image> mean?"], return_tensors="pt")
+    with apply(model, "vcd"), pytest.raises(UserError, match="without_image=skip"):
+        model.generate(**inputs, max_new_tokens=2)
+    plain = model.generate(**inputs, max_new_tokens=2)
+    with apply(model, "vcd(without_image=skip)"):
+        assert torch.equal(model.generate(**inputs, max_new_tokens=2), plain)
 
 
 def test_forward_pass_with_a_foreign_cache_is_refused(tiny):
