@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -34,6 +35,9 @@ _OWN_KEYS = frozenset(
 )
 _NOT_SETTINGS = frozenset(("model", "model_args", "resolved_cli_args"))
 
+
+#: Our classes' names carry the canonical spec: "module.Causal[vcd(alpha=1.0;beta=0.1)] (chat)".
+_BACKEND = re.compile(r"(?P<name>[\w.]+)\[(?P<spec>.*)\](?P<kind> \(\w+\))?")
 _SEEDS = ("random", "numpy", "torch", "fewshot")
 
 
@@ -50,6 +54,8 @@ def read_run(path: str | Path) -> Run:
     model_args = _parse_model_args(config.get("model_args"))
     typed = model_args.pop("interventions", "")
     canonical = config.get("lmms_causal_interventions")
+    if canonical is None and (backend := _BACKEND.fullmatch(str(config.get("model_backend")))):
+        canonical = backend["spec"]
     return Run(
         harness=harness,
         harness_version=_known(
@@ -119,6 +125,8 @@ def _settings(data: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in data["config"].items()
         if key not in _NOT_SETTINGS and not key.startswith("lmms_causal_")
     }
+    if backend := _BACKEND.fullmatch(str(settings.get("model_backend"))):
+        settings["model_backend"] = backend["name"] + (backend["kind"] or "")
     settings["gen_kwargs"] = settings.get("gen_kwargs") or None
     seeds = {name: settings.pop(f"{name}_seed", None) for name in _SEEDS}
     settings["seeds"] = ", ".join(f"{name} {seed}" for name, seed in seeds.items())

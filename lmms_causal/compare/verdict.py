@@ -65,8 +65,8 @@ def metric_name(row: Row) -> str:
 
 def row_name(row: Row) -> str:
     """A row's name in running text."""
-    of = f"{row.task}, {row.stratum}" if row.stratum is not None else row.task
-    return f"{metric_name(row)} of {of}"
+    part = "" if row.stratum is None else f" on {row.stratum}"
+    return f"{metric_name(row)} of {row.task}{part}"
 
 
 def amount(row: Row, value: float, signed: bool = True) -> str:
@@ -152,8 +152,8 @@ def _could_have_range(rows: Sequence[Row]) -> str:
     if not known or len(shares) != len(known):
         return "--json tells for each row which difference would have shown"
     low, high = f"{100 * shares[0]:.1f}", f"{100 * shares[-1]:.1f}"
-    span = low if low == high else f"{low} to {high}"
-    return f"true differences of {span} points (by row) would have shown with 80 % power"
+    span = f"{low} points" if low == high else f"{low} to {high} points (by row)"
+    return f"true differences of {span} would have shown with 80 % power"
 
 
 def _listing(names: Sequence[str]) -> str:

@@ -7,11 +7,14 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lmms_causal.compare import read_run
 from lmms_causal.errors import UserError
+
+Write = Callable[..., Path]
 
 
 def test_an_lmms_eval_run_is_read_whole(data: Path) -> None:
@@ -68,10 +71,17 @@ def test_the_canonical_interventions_of_lm_evals_config_win(data: Path, tmp_path
     assert "interventions" not in run.model_args
 
 
+def test_the_canonical_interventions_of_lmms_evals_backend_win(write_run: Write) -> None:
+    def backend(results: dict[str, Any]) -> None:
+        results["config"]["model_backend"] = "x.models.Causal[vcd(alpha=1.0;beta=0.1)] (chat)"
+
+    run = read_run(write_run("run", [1, 0], model_args="interventions=vcd", change=backend))
+    assert run.interventions == "vcd(alpha=1.0;beta=0.1)"
+    assert run.settings["model_backend"] == "x.models.Causal (chat)"
+
+
 @pytest.mark.parametrize("text", ["none", "off", ""])
-def test_every_spelling_of_no_intervention_is_the_same(
-    write_run: Callable[..., Path], text: str
-) -> None:
+def test_every_spelling_of_no_intervention_is_the_same(write_run: Write, text: str) -> None:
     file = write_run("run", [1, 0], model_args=f"pretrained=org/toy,interventions={text}")
     assert read_run(file).interventions == ""
 
@@ -81,9 +91,7 @@ def test_a_folder_with_different_runs_lists_them_with_their_arguments(data: Path
         read_run(data)
 
 
-def test_of_repetitions_of_one_run_the_newest_is_read(
-    write_run: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_of_repetitions_of_one_run_the_newest_is_read(write_run: Write, tmp_path: Path) -> None:
     old = write_run("old", [1, 0])
     new = write_run("new", [1, 1])
     os.utime(old, (1, 1))
@@ -91,7 +99,7 @@ def test_of_repetitions_of_one_run_the_newest_is_read(
 
 
 def test_runs_told_apart_by_their_interventions_only_are_not_repetitions(
-    write_run: Callable[..., Path], tmp_path: Path
+    write_run: Write, tmp_path: Path
 ) -> None:
     write_run("plain", [1, 0])
     write_run("vcd", [1, 1], model_args="pretrained=org/toy,interventions=vcd")
@@ -100,7 +108,7 @@ def test_runs_told_apart_by_their_interventions_only_are_not_repetitions(
 
 
 def test_two_runs_appended_to_one_samples_file_are_refused(
-    write_run: Callable[..., Path],
+    write_run: Write,
 ) -> None:
     file = write_run("run", [1, 0])
     samples = file.with_name("20260101_120000_samples_toy_order.jsonl")
@@ -109,7 +117,7 @@ def test_two_runs_appended_to_one_samples_file_are_refused(
         read_run(file)
 
 
-def test_missing_samples_name_the_flag_that_writes_them(write_run: Callable[..., Path]) -> None:
+def test_missing_samples_name_the_flag_that_writes_them(write_run: Write) -> None:
     file = write_run("run", [1, 0])
     file.with_name("20260101_120000_samples_toy_order.jsonl").unlink()
     with pytest.raises(UserError, match=r"toy_order.*--log_samples"):
@@ -134,7 +142,7 @@ def test_an_empty_or_missing_folder_is_named(tmp_path: Path) -> None:
         read_run(tmp_path / "absent")
 
 
-def test_a_cut_off_samples_file_is_named_with_its_line(write_run: Callable[..., Path]) -> None:
+def test_a_cut_off_samples_file_is_named_with_its_line(write_run: Write) -> None:
     file = write_run("run", [1, 0])
     samples = file.with_name("20260101_120000_samples_toy_order.jsonl")
     samples.write_text(samples.read_text()[:-20])
