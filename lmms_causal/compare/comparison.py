@@ -83,7 +83,9 @@ def _compare_pair(a: Run, b: Run, options: Options) -> Comparison:
         )
     names = _common_tasks(a, b, options, notes)
     rows = [
-        row for name in names for row in _task_rows(a.tasks[name], b.tasks[name], options, notes)
+        row
+        for name in names
+        for row in _task_rows(a.tasks[name], b.tasks[name], options, notes, a.harness == b.harness)
     ]
     if not rows:
         raise UserError(
@@ -128,7 +130,9 @@ def _metric_names(run: Run, tasks: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(metric for name in tasks for metric, _ in run.tasks[name].aggregates))
 
 
-def _task_rows(a: Task, b: Task, options: Options, notes: list[str]) -> Iterator[Row]:
+def _task_rows(
+    a: Task, b: Task, options: Options, notes: list[str], same_harness: bool
+) -> Iterator[Row]:
     wanted = [
         (metric, name)
         for metric, name in a.aggregates
@@ -161,7 +165,7 @@ def _task_rows(a: Task, b: Task, options: Options, notes: list[str]) -> Iterator
             pairings[name] = pair_samples(
                 a.samples[name], b.samples[name], a.name, options.intersect
             )
-            notes += _pairing_notes(a.name, pairings[name])
+            notes += _pairing_notes(a.name, pairings[name], same_harness)
         comparison = MetricComparison(a, b, metric, name, pairings[name], options)
         rows = list(comparison.rows())
         signature = (name, rows[0].test, comparison.signature())
@@ -170,14 +174,15 @@ def _task_rows(a: Task, b: Task, options: Options, notes: list[str]) -> Iterator
             yield row if twin == metric else dataclasses.replace(row, same_as=twin)
 
 
-def _pairing_notes(task: str, pairing: Pairing) -> list[str]:
+def _pairing_notes(task: str, pairing: Pairing, same_harness: bool) -> list[str]:
     notes = []
     if pairing.only_a or pairing.only_b:
         notes.append(
             f"task {task}: {len(pairing.pairs)} common documents compared; left out "
             f"{pairing.only_a} of A and {pairing.only_b} of B; scores are of the common documents"
         )
-    if pairing.prompts_differ:
+    # The harnesses spell the place of an image differently, so theirs always differ.
+    if pairing.prompts_differ and same_harness:
         notes.append(f"task {task}: the prompts of {pairing.prompts_differ} documents differ")
     if pairing.by == "row and target":
         notes.append(

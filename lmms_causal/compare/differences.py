@@ -40,16 +40,9 @@ _MINOR_ARGS = frozenset(
     ["device", "device_map", "batch_size", "dtype", "max_batch_size", "use_cache"]
 )
 #: Task settings that both harnesses write and spell alike.
-_SHARED_TASK_KEYS = (
-    "dataset_path",
-    "dataset_name",
-    "test_split",
-    "output_type",
-    "generation_kwargs",
-    "description",
-    "num_fewshot",
-    "repeats",
-)
+_SHARED_TASK_KEYS = ("output_type", "generation_kwargs", "description", "num_fewshot", "repeats")
+#: Generation settings without effect when nothing is sampled.
+_SAMPLING = ("do_sample", "temperature", "top_p", "top_k")
 _IGNORED_TASK_KEYS = frozenset(("metadata", "task_alias", "group", "tag", "fewshot_config"))
 
 
@@ -78,8 +71,9 @@ def find_differences(a: Run, b: Run) -> list[Difference]:
     found = [
         *_compare("harness", a.harness, b.harness),
         *_compare("model (--model)", a.model, b.model),
-        *_compare("version of lmms-causal", a.causal_version, b.causal_version),
     ]
+    if a.causal_version and b.causal_version:  # lmms-eval has no place for it
+        found += _compare("version of lmms-causal", a.causal_version, b.causal_version)
     same_harness = a.harness == b.harness
     if same_harness:
         found += _compare("harness version", a.harness_version, b.harness_version, serious=False)
@@ -109,8 +103,22 @@ def _compare_tasks(a: Task, b: Task, same_harness: bool) -> list[Difference]:
     for key in keys:
         if key in _IGNORED_TASK_KEYS or key == "num_fewshot":
             continue
-        found += _compare(f"{key} of task {a.name}", a.config.get(key), b.config.get(key))
+        left, right = a.config.get(key), b.config.get(key)
+        if key == "generation_kwargs":
+            left, right = _generation(left), _generation(right)
+        found += _compare(f"{key} of task {a.name}", left, right)
     return found
+
+
+def _generation(kwargs: Any) -> Any:
+    """Generation settings in one spelling; of greedy decoding only what greedy decoding uses."""
+    if not isinstance(kwargs, Mapping):
+        return kwargs
+    plain = {"max_new_tokens" if k == "max_gen_toks" else k: v for k, v in kwargs.items()}
+    if plain.get("do_sample") is False:
+        plain = {key: value for key, value in plain.items() if key not in _SAMPLING}
+        plain["do_sample"] = False
+    return plain
 
 
 def _keys(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:

@@ -98,10 +98,15 @@ def p_text(p: float | None) -> str:
     return "<1e-99" if 0.0 <= p < 1e-99 else f"{p:.2g}"
 
 
+def _p_statement(p: float | None) -> str:
+    text = p_text(p)
+    return f"p < {text[1:]}" if text.startswith("<") else f"p = {text}"
+
+
 def _single(row: Row, level: float) -> str:
     numbers = (
         f"{amount(row, row.difference)}, {100 * level:g} % interval {interval_text(row)}, "
-        f"{test_name(row)} p = {p_text(row.p)}, n = {row.n}"
+        f"{test_name(row)} {_p_statement(row.p)}, n = {row.n}"
     )
     found = outcome(row, level)
     if found == "no difference":

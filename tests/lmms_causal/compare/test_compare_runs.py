@@ -220,6 +220,23 @@ def test_what_differs_besides_the_interventions_is_named(write_run: Write) -> No
     assert "not the effect of the interventions alone" in verdict(comparison)
 
 
+def test_the_same_generation_settings_in_another_spelling_are_no_difference(
+    write_run: Write,
+) -> None:
+    def spelled(**kwargs: Any) -> Callable[[dict[str, Any]], None]:
+        def change(results: dict[str, Any]) -> None:
+            results["configs"]["toy_order"]["generation_kwargs"] = kwargs
+
+        return change
+
+    greedy = write_run("a", [1, 0], change=spelled(max_gen_toks=8, do_sample=False))
+    same = {"max_new_tokens": 8, "do_sample": False, "temperature": 0}
+    assert _compare(greedy, write_run("b", [1, 1], change=spelled(**same))).differences == ()
+    sampled = write_run("c", [1, 1], change=spelled(**{**same, "do_sample": True}))
+    (found,) = _compare(greedy, sampled).differences
+    assert found.what == "generation_kwargs of task toy_order"
+
+
 def test_cost_of_lmms_eval_is_read_from_what_its_own_summary_writes() -> None:
     gen_metrics.reset_logged_metrics()
     for documents in (10, 30):
