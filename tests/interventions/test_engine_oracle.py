@@ -206,6 +206,26 @@ def test_processors_see_the_combined_logits(tiny):
         torch.testing.assert_close(scores, combined, atol=3e-4, rtol=1e-4)
 
 
+def test_sampling_draws_from_the_contrasted_distribution(tiny):
+    model, processor = tiny("qwen2_vl")
+    inputs = encode(processor, [question("qwen2_vl")])
+    noised_inputs = {**inputs, **VCD().noised(inputs)}
+    torch.manual_seed(11)
+    expected: list[int] = []
+    for _ in range(STEPS):
+        factual = last_logits(model, inputs, expected)
+        noised = last_logits(model, noised_inputs, expected)
+        probabilities = (contrasted(factual, noised, 1.0, 0.1) / 0.7).softmax(-1)
+        expected.append(int(torch.multinomial(probabilities[None], 1)))
+    with apply(model, "vcd(alpha=1;beta=0.1)"):
+        torch.manual_seed(11)
+        output = model.generate(
+            **inputs, max_new_tokens=STEPS, do_sample=True, temperature=0.7, top_k=0, top_p=1.0
+        )
+    assert output[0, inputs["input_ids"].shape[1] :].tolist() == expected
+    assert expected != reference(model, inputs, 1.0, 0.1)[0], "the draw must matter here"
+
+
 def test_beam_score_is_the_contrasted_log_probability_of_its_answer(tiny):
     model, processor = tiny("llava")
     inputs = encode(processor, [question("llava")])
