@@ -93,6 +93,10 @@ def _compare_pair(a: Run, b: Run, options: Options) -> Comparison:
             + (f" (--metrics {','.join(options.metrics)})" if options.metrics else "")
             + f"; the runs have {', '.join(_metric_names(a, names))}"
         )
+    if _documents(a) != _documents(b):
+        notes.append(
+            f"the cost is that of whole runs: {_documents(a)} documents in A, {_documents(b)} in B"
+        )
     for run, label in ((a, "A"), (b, "B")):
         if run.cost.from_cache:
             notes.append(f"run {label} used a response cache: its times are not comparable")
@@ -105,6 +109,11 @@ def _compare_pair(a: Run, b: Run, options: Options) -> Comparison:
         notes=tuple(notes),
         options=options,
     )
+
+
+def _documents(run: Run) -> int:
+    """Documents answered in the run, each once however many filters read the answer."""
+    return sum(max(map(len, task.samples.values()), default=0) for task in run.tasks.values())
 
 
 def _common_tasks(a: Run, b: Run, options: Options, notes: list[str]) -> list[str]:

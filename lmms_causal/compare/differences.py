@@ -12,6 +12,7 @@ from lmms_causal.compare.records import Run, Task
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _LONGEST = 60
+_UNSET = "not set"
 
 #: Settings whose difference should not change an answer, but in practice may: a remark only.
 _MINOR_SETTINGS = frozenset(
@@ -88,6 +89,8 @@ def find_differences(a: Run, b: Run) -> list[Difference]:
         if key in _IGNORED_SETTINGS or not (same_harness or key in a.settings.keys() & b.settings):
             continue
         left, right = a.settings.get(key), b.settings.get(key)
+        if not same_harness and (_plain(left) == _UNSET or _plain(right) == _UNSET):
+            continue  # what one harness records, the other leaves to the model
         found += _compare(key, left, right, serious=key not in _MINOR_SETTINGS)
     for name in a.tasks.keys() & b.tasks.keys():
         found += _compare_tasks(a.tasks[name], b.tasks[name], same_harness)
@@ -138,7 +141,7 @@ def _plain(value: Any) -> str:
     Of a switch that is off, one harness writes False and the other nothing.
     """
     if value is None or value is False or value == "" or value == {}:
-        return "not set"
+        return _UNSET
     if isinstance(value, bool):
         return str(value)
     if isinstance(value, (int, float)):

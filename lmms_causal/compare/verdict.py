@@ -104,8 +104,10 @@ def _p_statement(p: float | None) -> str:
 
 
 def _single(row: Row, level: float) -> str:
+    interval = f"{100 * level:g} % interval {interval_text(row)}"
     numbers = (
-        f"{amount(row, row.difference)}, {100 * level:g} % interval {interval_text(row)}, "
+        f"{amount(row, row.difference)}, "
+        f"{interval if row.standard_error else 'no variation between documents'}, "
         f"{test_name(row)} {_p_statement(row.p)}, n = {row.n}"
     )
     found = outcome(row, level)
