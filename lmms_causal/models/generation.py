@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -116,7 +117,7 @@ def generate(
             so that draws depend neither on the batch nor on the order of documents.
     """
     length = inputs["input_ids"].shape[1]
-    ends = _end_tokens(model, tokenizer)
+    ends = _end_tokens(model, tokenizer, settings.until)
     output = model.generate(
         **inputs,
         max_new_tokens=settings.max_new_tokens,
@@ -138,6 +139,7 @@ def generate(
     generations = []
     for row, prompt_tokens in zip(answers.tolist(), read, strict=True):
         count = next((i + 1 for i, token in enumerate(row) if token in ends), len(row))
+        count = _stopped_at(tokenizer, row[:count], settings.until)
         text = tokenizer.decode(row[:count], skip_special_tokens=True)
         for stop in settings.until:
             text = text.split(stop)[0]
@@ -145,12 +147,30 @@ def generate(
     return generations, answers.shape[1]
 
 
-def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """All tokens that end an answer: those of the generation config, and the tokenizer's."""
+def _end_tokens(model: Any, tokenizer: Any, until: Sequence[str]) -> list[int]:
+    """All tokens that end an answer: the generation config's, the tokenizer's, and special stops.
+
+    A stop text that is a special token, such as ``<|im_end|>``, never stands in a decoded answer.
+    """
     configured = model.generation_config.eos_token_id
     ends = {tokenizer.eos_token_id}
     ends.update(configured if isinstance(configured, (list, tuple)) else [configured])
+    ends.update(
+        token
+        for token, text in tokenizer.added_tokens_decoder.items()
+        if text.special and str(text) in until
+    )
     return sorted(token for token in ends if token is not None)
+
+
+def _stopped_at(tokenizer: Any, row: Sequence[int], until: Sequence[str]) -> int:
+    """How many tokens it took to complete a stop text; in a batch, padding follows them."""
+
+    def stopped(count: int) -> bool:
+        text = tokenizer.decode(row[:count], skip_special_tokens=True)
+        return any(stop in text for stop in until)
+
+    return min(bisect.bisect_left(range(len(row)), True, key=stopped), len(row))
 
 
 def _sampling(settings: Settings, keys: Sequence[str]) -> LogitsProcessorList:
