@@ -48,8 +48,13 @@ def score(
         if any(list(continuation[:-1]) != prefix for continuation in row):
             raise ValueError("continuations of one row must agree in all but their last token")
     width = 1 + max(map(len, shared))  # position L - 1 predicts the first continuation token
-    keep = {"logits_to_keep": width} if _keeps_logits(model) else {}
-    output = model(**append(inputs, shared), use_cache=False, **keep)
+    grown = append(inputs, shared)
+    parameters = inspect.signature(model.forward).parameters
+    if "logits_to_keep" in parameters:
+        grown["logits_to_keep"] = width
+    if "position_ids" in parameters and not _places_tokens_itself(model):
+        grown["position_ids"] = _positions(grown["attention_mask"])
+    output = model(**grown, use_cache=False)
     log_probabilities = output.logits[:, -width:].float().log_softmax(dim=-1)
     greedy = log_probabilities.argmax(dim=-1)
     results = []
@@ -65,8 +70,17 @@ def score(
     return results
 
 
-def _keeps_logits(model: Any) -> bool:
-    return "logits_to_keep" in inspect.signature(model.forward).parameters
+def _places_tokens_itself(model: Any) -> bool:
+    """Whether a model derives multi-dimensional positions from mask and media, as Qwen-VL does."""
+    return hasattr(getattr(model, "base_model", model), "get_rope_index")
+
+
+def _positions(mask: Tensor) -> Tensor:
+    """Positions ``[B, L]`` that count real tokens only, as ``generate`` makes them.
+
+    Without them most models number the padding too, which moves learned position embeddings.
+    """
+    return (mask.long().cumsum(dim=-1) - 1).clamp(min=0)
 
 
 def append(inputs: Mapping[str, Any], added: Sequence[Sequence[int]]) -> dict[str, Any]:

@@ -1,0 +1,58 @@
+"""What every test runs under: no network, one thread, a cache of its own; tiny models on disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import cache
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before any library reads them
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+_SCRATCH = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each worker process a cache of its own, before a library fixes its place."""
+    config.stash[_SCRATCH] = scratch = tempfile.mkdtemp(prefix="lmms_causal_tests_")
+    os.environ["HF_DATASETS_CACHE"] = f"{scratch}/datasets"
+    os.environ["LMMS_CAUSAL_CACHE"] = f"{scratch}/lmms_causal"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Delete the caches."""
+    shutil.rmtree(config.stash[_SCRATCH], ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_torch_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """``saved(name)``: the folder of a family's tiny random model, written once a session."""
+    from lmms_causal.testing import family, save
+
+    @cache
+    def folder(name: str) -> str:
+        if missing := family(name).missing():
+            pytest.skip(f"the processor of {name} needs {', '.join(missing)}")
+        return str(save(name, tmp_path_factory.mktemp(name)))
+
+    return folder
+
+
+@pytest.fixture
+def command_line(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the test's process look like one that ``lmms-eval`` started."""
+    monkeypatch.setattr("sys.argv", ["lmms-eval"])
+    yield
