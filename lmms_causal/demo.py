@@ -41,7 +41,8 @@ def main() -> int:
         code = _run(command, given.output / f"{folder.name}.log")
         if code:
             return code
-    code = _run(["lmms-causal", "compare", str(plain), str(intervened), "--by", "stratum"])
+    rows = ["--metrics", "causal_score", "--by", "stratum"]
+    code = _run(["lmms-causal", "compare", str(plain), str(intervened), *rows])
     print(f"\ndone in {time.perf_counter() - start:.0f} s; both runs are in {given.output}")
     return code
 

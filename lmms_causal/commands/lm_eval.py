@@ -14,7 +14,8 @@ def run(arguments: Sequence[str]) -> int:
     """Hand every argument to lm-eval.
 
     Raises:
-        UserError: a task that lm-eval does not find, in one line instead of its traceback.
+        UserError: a task that lm-eval does not find, or one with images for a text model, in one
+            line instead of its traceback.
     """
     from lmms_causal import lm_eval_plugin
 
@@ -28,6 +29,12 @@ def run(arguments: Sequence[str]) -> int:
     except ValueError as error:
         if str(error).startswith("Tasks not found"):
             raise UserError(_unknown_task(str(error))) from None
+        if "require multimodal input" in str(error):
+            tasks = str(error).partition("[")[2].partition("]")[0]
+            raise UserError(
+                f"tasks {tasks} show images; use --model causal-multimodal with a vision-language "
+                "model"
+            ) from None
         raise
     finally:
         sys.argv = before

@@ -8,6 +8,7 @@ which upstream does not compute.
 from __future__ import annotations
 
 import copy
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,6 +34,8 @@ from lmms_causal.models.prompts import Encoder, Prompt
 from lmms_causal.models.runner import Runner
 
 __all__ = ["Causal", "CausalMultimodal", "intervened"]
+
+logger = logging.getLogger(__name__)
 
 _IDENTITY = "lmms_causal/identity"
 
@@ -234,6 +237,8 @@ class Causal(_Run, _Factory, _Intervened, HFLM):
 class CausalMultimodal(_Run, _Factory, _Intervened, HFMultimodalLM):
     """Any image-text-to-text model, with interventions and image log-likelihoods."""
 
+    warned_of_raw_prompts = False
+
     def __init__(self, interventions: str | None = None, **arguments: Any) -> None:
         super().__init__(interventions, **arguments)
         given = {k: arguments[k] for k in ("revision", "trust_remote_code") if k in arguments}
@@ -252,10 +257,19 @@ class CausalMultimodal(_Run, _Factory, _Intervened, HFMultimodalLM):
             for picture in shown[: self.max_images]
         ]
         if not self.chat_applied:
+            self._warn_of_raw_prompts()
             context = replace_placeholders(
                 context, DEFAULT_IMAGE_PLACEHOLDER, self.image_token, self.max_images
             )
         return Prompt(context, tuple(picture.convert("RGB") for picture in pictures), (), key)
+
+    def _warn_of_raw_prompts(self) -> None:
+        if getattr(self.processor, "chat_template", None) and not self.warned_of_raw_prompts:
+            self.warned_of_raw_prompts = True
+            logger.warning(
+                "prompts are sent without the model's chat template, which changes its answers; "
+                "add --apply_chat_template unless that is what you want"
+            )
 
     @one_line_errors
     def loglikelihood(
