@@ -10,6 +10,8 @@ import peft
 import pytest
 import torch
 from lmms_causal.interventions import apply
+from lmms_causal.interventions.logits import plausible
+from lmms_causal.interventions.methods.vcd import VCD
 from torch import Tensor
 
 from lmms_causal.errors import UserError
@@ -31,6 +33,9 @@ def test_half_precision_logits_are_combined_in_float32(tiny, name):
     model, processor = tiny(name)
     half = copy.deepcopy(model).to(torch.bfloat16)
     inputs = encode(processor, PROMPTS).to(torch.bfloat16)
+    with torch.no_grad():
+        factual = half(**inputs).logits.float()
+        noised = half(**{**inputs, **VCD().noised(inputs)}).logits.float()
     with apply(half, SPEC), torch.no_grad():
         logits = half(**inputs).logits
         output = half.generate(
@@ -42,6 +47,9 @@ def test_half_precision_logits_are_combined_in_float32(tiny, name):
         )
     assert logits.dtype == torch.float32
     assert logits.isfinite().all()
+    kept = plausible(factual, 0.1)
+    expected = 2.5 * factual - 1.5 * noised
+    torch.testing.assert_close(logits[kept], expected[kept], atol=1e-5, rtol=1e-5)
     for step in output.logits:
         assert step.dtype == torch.float32
         assert step.isfinite().any(dim=-1).all() and not step.isnan().any()
