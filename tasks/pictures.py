@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -16,6 +18,8 @@ __all__ = ["open_rgb", "require_decodable"]
 
 _open: WeakValueDictionary[Path, Image.Image] = WeakValueDictionary()
 _lock = threading.Lock()
+_decoding = 0
+_tolerated = False
 
 
 def open_rgb(path: Path, document: str) -> Image.Image:
@@ -50,9 +54,33 @@ def _decode(path: Path, note: str) -> Image.Image:
     from PIL import Image
 
     try:
-        with Image.open(path) as opened:
+        with _truncation_is_an_error(), Image.open(path) as opened:
             return opened.convert("RGB")
     except FileNotFoundError:
         raise UserError(f"no image file {path} ({note})") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"corrupt image file {path} ({note}): {error}") from error
+
+
+@contextmanager
+def _truncation_is_an_error() -> Iterator[None]:
+    """Take back Pillow's switch that paints what is missing of a file grey, while we decode.
+
+    lmms-eval turns the switch on for the whole process (0.7.3, ``api/task.py``), after which half a
+    picture is as good as a whole one. Threads decode at the same time: the first to come turns it
+    off, the last to leave restores what was there.
+    """
+    from PIL import ImageFile
+
+    global _decoding, _tolerated
+    with _lock:
+        if _decoding == 0:
+            _tolerated, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+        _decoding += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _decoding -= 1
+            if _decoding == 0:
+                ImageFile.LOAD_TRUNCATED_IMAGES = _tolerated

@@ -9,7 +9,7 @@ import pytest
 from lmms_causal.tasks import catalogue
 from lmms_causal.tasks.causal_vqa import images
 from lmms_causal.tasks.causal_vqa.documents import build
-from PIL import Image
+from PIL import Image, ImageFile
 
 from lmms_causal.errors import UserError
 
@@ -23,7 +23,12 @@ def test_a_picture_is_decoded_to_rgb_and_shared_while_in_use(
     assert images.open_image(second) is picture
 
 
-def test_a_corrupt_picture_is_named_with_its_document(tiny_release: SimpleNamespace) -> None:
+@pytest.mark.parametrize("tolerated", [False, True])
+def test_a_corrupt_picture_is_named_with_its_document(
+    tiny_release: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tolerated: bool
+) -> None:
+    """Also where the process tolerates truncated pictures, as it does under lmms-eval."""
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", tolerated)
     doc = build("vqa_causal_mc")[2]
     path = images.image_path(doc)
     big = Image.effect_noise((64, 64), 50)
@@ -34,6 +39,7 @@ def test_a_corrupt_picture_is_named_with_its_document(tiny_release: SimpleNamesp
     path.write_text("not a picture")
     with pytest.raises(UserError, match=f"{path.name}.*document vqa-1-because"):
         images.open_image(doc)
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is tolerated
 
 
 @pytest.mark.parametrize(
