@@ -170,6 +170,12 @@ class _Run:
 
     runner: Runner
 
+    def __init__(
+        self, interventions: str | None = None, seed: int = 0, **arguments: Any
+    ) -> None:
+        self._seed = int(seed)
+        super().__init__(interventions, **arguments)  # type: ignore[call-arg]
+
     def _install(self) -> None:
         pad_left(self.tokenizer)  # type: ignore[attr-defined]
         self.runner = Runner(
@@ -198,7 +204,7 @@ class _Run:
             self._load()  # type: ignore[attr-defined]
         requests = self._rewritten(requests)  # type: ignore[attr-defined]
         prompts = [self._prompt(r, key) for r, key in zip(requests, _keys(requests), strict=True)]
-        settings = [Settings.from_task(request.args[1]) for request in requests]
+        settings = [Settings.from_task(request.args[1], self._seed) for request in requests]
         texts: dict[int, str] = {}
 
         def done(index: int, answer: Generation) -> None:
