@@ -5,6 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+from lmms_causal.tasks import roots
+
+from lmms_causal.errors import UserError
+
 CODE = """
 import importlib, pkgutil, sys
 import lmms_causal.tasks as tasks
@@ -20,3 +25,8 @@ def test_no_task_module_imports_torch_or_a_harness() -> None:
     count, heavy = run.stdout.split(" ", 1)
     assert int(count) > 20
     assert heavy.strip() == "[]"
+
+
+def test_an_unknown_harness_is_refused() -> None:
+    with pytest.raises(UserError, match="lmms-eval, lm-eval"):
+        roots("helm")
