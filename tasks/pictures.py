@@ -14,7 +14,7 @@ from lmms_causal.errors import UserError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["open_rgb", "require_decodable"]
+__all__ = ["open_rgb", "require_decodable", "truncation_is_an_error"]
 
 _open: WeakValueDictionary[Path, Image.Image] = WeakValueDictionary()
 _lock = threading.Lock()
@@ -54,7 +54,7 @@ def _decode(path: Path, note: str) -> Image.Image:
     from PIL import Image
 
     try:
-        with _truncation_is_an_error(), Image.open(path) as opened:
+        with truncation_is_an_error(), Image.open(path) as opened:
             return opened.convert("RGB")
     except FileNotFoundError:
         raise UserError(f"no image file {path} ({note})") from None
@@ -63,7 +63,7 @@ def _decode(path: Path, note: str) -> Image.Image:
 
 
 @contextmanager
-def _truncation_is_an_error() -> Iterator[None]:
+def truncation_is_an_error() -> Iterator[None]:
     """Take back Pillow's switch that paints what is missing of a file grey, while we decode.
 
     lmms-eval turns the switch on for the whole process (0.7.3, ``api/task.py``), after which half a

@@ -58,7 +58,7 @@ class Arguments:
         own = tuple(f.name for f in fields(cls) if f.name not in ("checkpoint",))
         loading = tuple(f.name for f in fields(Checkpoint) if f.name != "processor")
         known = (*own, *loading, *_PROCESSOR)
-        values = {k: v for k, v in given.items() if k not in _IGNORED}
+        values = {k: v for k, v in given.items() if k not in _IGNORED and v not in (None, "None")}
         for name in values:
             if name not in known:
                 raise UserError(
@@ -71,24 +71,25 @@ class Arguments:
             )
         processor = {k: values[k] for k in _PROCESSOR if k in values}
         checkpoint = Checkpoint(
-            **{k: values[k] for k in loading if values.get(k) not in (None, "None")},
+            **{k: values[k] for k in loading if k in values},
             processor=processor,
         )
-        arguments = cls(checkpoint, **{k: values[k] for k in own if values.get(k) is not None})
-        if not str(arguments.batch_size).isdigit() or int(arguments.batch_size) < 1:
-            raise UserError(
-                f"batch_size={arguments.batch_size} must be a whole number of 1 or more"
-            )
+        for name, least in (("batch_size", 1), ("num_frames", 1), ("seed", 0)):
+            if name in values:
+                values[name] = _whole(name, values[name], least)
+        arguments = cls(checkpoint, **{k: values[k] for k in own if k in values})
         if arguments.chat_template and not Path(arguments.chat_template).is_file():
             raise UserError(f"chat_template={arguments.chat_template}: there is no such file")
-        return cls(**{**_shallow(arguments), "batch_size": int(arguments.batch_size)})
+        return arguments
 
     def system_text(self) -> str:
         """Return the system prompt, read from its file if it names one."""
         if not self.system_prompt:
             return ""
-        path = Path(self.system_prompt)
-        return path.read_text().strip() if path.is_file() else self.system_prompt
+        try:
+            return Path(self.system_prompt).read_text().strip()
+        except OSError:  # no such file, or a text too long for a file's name
+            return str(self.system_prompt)
 
     def encoder(self) -> Encoder:
         """Load tokenizer and processor; no weights."""
@@ -97,5 +98,7 @@ class Arguments:
         return Encoder(tokenizer, processor, template, self.num_frames)
 
 
-def _shallow(arguments: Arguments) -> dict[str, Any]:
-    return {f.name: getattr(arguments, f.name) for f in fields(arguments)}
+def _whole(name: str, value: Any, least: int) -> int:
+    if not str(value).isdigit() or int(value) < least:
+        raise UserError(f"{name}={value} must be a whole number of {least} or more")
+    return int(value)

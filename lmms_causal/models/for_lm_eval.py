@@ -30,7 +30,7 @@ from lmms_causal.interventions.spec import parse
 from lmms_causal.models.generation import Generation, Settings
 from lmms_causal.models.intervening import EscapedError, Intervening
 from lmms_causal.models.loading import Checkpoint, available_device, pad_left
-from lmms_causal.models.prompts import Encoder, Prompt
+from lmms_causal.models.prompts import Encoder, Prompt, open_picture
 from lmms_causal.models.runner import Runner
 
 __all__ = ["Causal", "CausalMultimodal", "intervened"]
@@ -170,9 +170,7 @@ class _Run:
 
     runner: Runner
 
-    def __init__(
-        self, interventions: str | None = None, seed: int = 0, **arguments: Any
-    ) -> None:
+    def __init__(self, interventions: str | None = None, seed: int = 0, **arguments: Any) -> None:
         self._seed = int(seed)
         super().__init__(interventions, **arguments)  # type: ignore[call-arg]
 
@@ -194,14 +192,18 @@ class _Run:
         """Return the run's totals."""
         return self.runner.cost.summary()
 
+    def _ready(self, requests: Sequence[Instance]) -> None:
+        """Load the weights, unless that is done."""
+        if self._pending is not None:  # type: ignore[attr-defined]
+            self._load()  # type: ignore[attr-defined]
+
     def _prompt(self, request: Instance, key: str) -> Prompt:
         return Prompt(text=request.args[0], key=key)
 
     @one_line_errors
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Generate answers; stop texts end them, sampling is seeded by document."""
-        if self._pending is not None:  # type: ignore[attr-defined]
-            self._load()  # type: ignore[attr-defined]
+        self._ready(requests)
         requests = self._rewritten(requests)  # type: ignore[attr-defined]
         prompts = [self._prompt(r, key) for r, key in zip(requests, _keys(requests), strict=True)]
         settings = [Settings.from_task(request.args[1], self._seed) for request in requests]
@@ -229,6 +231,15 @@ class _Run:
 class Causal(_Run, _Factory, _Intervened, HFLM):
     """Any causal language model of transformers, with interventions."""
 
+    def __init__(self, interventions: str | None = None, **arguments: Any) -> None:
+        super().__init__(interventions, **arguments)
+        checkpoint = _checkpoint(arguments)
+        if checkpoint and not checkpoint.loads_as_text():
+            raise UserError(
+                f"pretrained={checkpoint.pretrained} is a vision-language model; use "
+                "--model causal-multimodal"
+            )
+
     def _model_call(self, inps: Any, attn_mask: Any = None, labels: Any = None) -> Any:
         logits = super()._model_call(inps, attn_mask, labels)
         self.runner.count_scored(rows=inps.shape[0], tokens=inps.numel())
@@ -247,20 +258,18 @@ class CausalMultimodal(_Run, _Factory, _Intervened, HFMultimodalLM):
 
     def __init__(self, interventions: str | None = None, **arguments: Any) -> None:
         super().__init__(interventions, **arguments)
-        given = {k: arguments[k] for k in ("revision", "trust_remote_code") if k in arguments}
-        checkpoint = Checkpoint(str(arguments.get("pretrained")), **given)
-        if checkpoint.kind() == "text":
+        checkpoint = _checkpoint(arguments)
+        if checkpoint and checkpoint.kind() == "text":
             raise UserError(
                 f"pretrained={checkpoint.pretrained} reads text only; use --model causal, or a "
                 "vision-language model"
             )
 
     def _prompt(self, request: Instance, key: str) -> Prompt:
-        context, _, *media = request.args
-        shown = media[0].get("visual", []) if media else []
+        context = request.args[0]
         pictures = [
             resize_image(picture, self.image_width, self.image_height, self.image_max_side)
-            for picture in shown[: self.max_images]
+            for picture in _pictures(request)[: self.max_images]
         ]
         if not self.chat_applied:
             self._warn_of_raw_prompts()
@@ -277,13 +286,19 @@ class CausalMultimodal(_Run, _Factory, _Intervened, HFMultimodalLM):
                 "add --apply_chat_template unless that is what you want"
             )
 
+    def _ready(self, requests: Sequence[Instance]) -> None:
+        """Decode every picture before the weights load, so that a broken one stops the run early."""
+        for request, key in zip(requests, _keys(requests), strict=True):
+            for picture in _pictures(request):
+                open_picture(picture, key)
+        super()._ready(requests)
+
     @one_line_errors
     def loglikelihood(
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
         """Return ``(log probability, is greedy)`` of every continuation, with its images."""
-        if self._pending is not None:
-            self._load()
+        self._ready(requests)
         requests = self._rewritten(requests)
         identities = [f"{r.task_name}/{r.doc_id}" for r in requests]
         pairs = [
@@ -295,6 +310,21 @@ class CausalMultimodal(_Run, _Factory, _Intervened, HFMultimodalLM):
         return answers
 
 
+def _checkpoint(arguments: Mapping[str, Any]) -> Checkpoint | None:
+    """What the arguments load; None for a model object, which Python callers may pass instead.
+
+    Raises:
+        UserError: ``pretrained`` is missing.
+    """
+    pretrained = arguments.get("pretrained")
+    if pretrained is None:
+        raise UserError("model argument pretrained=MODEL is missing: a hub id or a local folder")
+    if not isinstance(pretrained, str) or arguments.get("gguf_file"):
+        return None
+    given = {k: arguments[k] for k in ("revision", "trust_remote_code") if k in arguments}
+    return Checkpoint(pretrained, **given)
+
+
 def intervened(base: type) -> type:
     """Return a subclass of one of lm-eval's Hugging Face wrappers that carries our plan."""
     if not issubclass(base, HFLM):
@@ -302,6 +332,11 @@ def intervened(base: type) -> type:
             f"base={base.__name__} is no Hugging Face wrapper of lm-eval; interventions need one"
         )
     return type(f"Causal{base.__name__}", (_Intervened, base), {"__module__": __name__})
+
+
+def _pictures(request: Instance) -> list[Any]:
+    _, _, *media = request.args
+    return media[0].get("visual", []) if media else []
 
 
 def _registered(name: str) -> type:

@@ -153,7 +153,11 @@ class _CausalModel(_Factory, lmms):
         keys = _keys(requests)
 
         def render(index: int) -> Prompt:
-            return encoder.render(self._messages(requests[index]), keys[index])
+            try:
+                messages = self._messages(requests[index])
+            except OSError as error:  # a picture that the data set itself opens, for example
+                raise UserError(f"{keys[index]}: cannot be prepared: {error}") from error
+            return encoder.render(messages, keys[index])
 
         return CheckedPrompts(len(requests), render, quiet=self.rank != 0)
 

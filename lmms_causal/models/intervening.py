@@ -22,7 +22,10 @@ from lmms_causal.models.loading import resolve
 
 __all__ = ["EscapedError", "Intervening"]
 
-_NOT_WORTH_LOADING = frozenset({"accelerator", "batch_sizes"})  # asked for by hasattr, early
+_NOT_WORTH_LOADING = frozenset({"accelerator", "batch_sizes", "MULTIMODAL"})  # asked for early
+
+
+_LOADING_ERRORS = (AssertionError, ImportError, KeyError, OSError, TypeError, ValueError)
 
 
 class EscapedError(BaseException):
@@ -85,7 +88,15 @@ class Intervening:
             for name, value in self.__dict__.items()
             if name in ("task_dict", "cache_hook", "accelerator")
         }
-        super().__init__(**self._arguments)
+        try:
+            super().__init__(**self._arguments)
+        except UserError:
+            raise
+        except _LOADING_ERRORS as error:
+            reason = str(error).strip().splitlines() or ["no reason given"]
+            raise UserError(
+                f"{type(self).__name__} cannot be loaded: {type(error).__name__}: {reason[0]}"
+            ) from error
         self.__dict__.update(early)
         self._install()
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 import transformers
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
@@ -51,10 +52,20 @@ class Checkpoint:
     processor: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.dtype != "auto" and not isinstance(getattr(torch, self.dtype, None), torch.dtype):
-            raise UserError(
-                f"dtype={self.dtype} is not a torch dtype; use auto, float32, bfloat16 ..."
-            )
+        dtype = str(self.dtype)
+        if dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
+            raise UserError(f"dtype={dtype} is not a torch dtype; use auto, float32, bfloat16 ...")
+        if self.attn_implementation and "/" not in self.attn_implementation:  # no hub kernel
+            known = ("eager", *ALL_ATTENTION_FUNCTIONS.keys())
+            if self.attn_implementation not in known:
+                raise UserError(
+                    f"attn_implementation={self.attn_implementation} is unknown to transformers; "
+                    f"use one of {', '.join(known)}"
+                )
+        if self.device:
+            _require_device(str(self.device))
+        if self.adapter:
+            _require_adapter(str(self.adapter))
 
     def config(self) -> Any:
         """Read the configuration only.
@@ -64,9 +75,7 @@ class Checkpoint:
         """
         source = resolve(self.pretrained)
         try:
-            return transformers.AutoConfig.from_pretrained(
-                source, revision=self.revision, trust_remote_code=self.trust_remote_code
-            )
+            return transformers.AutoConfig.from_pretrained(source, **self._common())
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
             where = "the folder" if Path(source).exists() else "the hub id or folder"
@@ -96,6 +105,14 @@ class Checkpoint:
             "image-text-to-text nor a causal language model of transformers"
         )
 
+    def loads_as_text(self) -> bool:
+        """Whether transformers has a language-model class for it (it has for some vision models)."""
+        config = self.config()
+        return (
+            type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+            or type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+        )
+
     def place(self) -> str:
         """Return the device to run on."""
         return str(self.device) if self.device else available_device()
@@ -118,7 +135,7 @@ class Checkpoint:
         """Load the weights onto the device; evaluation mode.
 
         Raises:
-            UserError: as :meth:`kind`; the device is not there.
+            UserError: as :meth:`kind`; transformers cannot load the checkpoint this way.
         """
         auto = (
             transformers.AutoModelForImageTextToText
@@ -126,25 +143,26 @@ class Checkpoint:
             else transformers.AutoModelForCausalLM
         )
         options = {"device_map": self.device_map, "attn_implementation": self.attn_implementation}
-        model: Any = auto.from_pretrained(
-            resolve(self.pretrained),
-            dtype=self.dtype if self.dtype == "auto" else getattr(torch, self.dtype),
-            **{name: value for name, value in options.items() if value},
-            **self._common(),
-        )
+        try:
+            model: Any = auto.from_pretrained(
+                resolve(self.pretrained),
+                dtype=self.dtype if self.dtype == "auto" else getattr(torch, self.dtype),
+                **{name: value for name, value in options.items() if value},
+                **self._common(),
+            )
+        except (ImportError, OSError, ValueError) as error:  # no weights, a missing package ...
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"pretrained={self.pretrained}: cannot be loaded: {reason}") from error
         if self.adapter:
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, self.adapter).merge_and_unload()
         if not self.device_map:
-            try:
-                model = model.to(torch.device(self.place()))
-            except (RuntimeError, AssertionError) as error:
-                raise UserError(f"device={self.place()}: {str(error).splitlines()[0]}") from None
+            model = model.to(torch.device(self.place()))
         return model.eval()
 
     def _common(self) -> dict[str, Any]:
-        return {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
+        return {"revision": str(self.revision), "trust_remote_code": self.trust_remote_code}
 
 
 def available_device() -> str:
@@ -152,6 +170,26 @@ def available_device() -> str:
     if torch.cuda.is_available():
         return f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _require_device(device: str) -> None:
+    """Put an empty tensor there, so that a device that is not there is found out before loading."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"device={device}: {str(error).splitlines()[0]}") from None
+
+
+def _require_adapter(adapter: str) -> None:
+    try:
+        from peft import PeftConfig
+    except ImportError:
+        raise UserError(f"adapter={adapter}: PEFT is not installed; pip install peft") from None
+    try:
+        PeftConfig.from_pretrained(adapter)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"adapter={adapter} is no PEFT adapter: {reason}") from None
 
 
 def pad_left(tokenizer: Any) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from lmms_causal.errors import UserError
+from lmms_causal.tasks.pictures import truncation_is_an_error
 
 __all__ = ["Encoder", "Prompt", "Video", "last_user_text_rewritten", "open_picture", "open_video"]
 
@@ -81,10 +82,11 @@ class Encoder:
             parts: list[dict[str, Any]] = []
             for part in message["content"]:
                 if part["type"] == "image":
-                    images.append(open_picture(part["image"]))
+                    images.append(open_picture(part["image"], key))
                     parts.append({"type": "image"})
                 elif part["type"] == "video":
-                    video = open_video(part["video"], self.num_frames)
+                    span = part.get("video_start"), part.get("video_end")
+                    video = open_video(part["video"], self.num_frames, span, key)
                     if getattr(self.processor, "video_processor", None) is not None:
                         videos.append(video)
                         parts.append({"type": "video"})
@@ -167,41 +169,68 @@ class Encoder:
         return replace(prompt, text=prompt.text.rstrip(" ")) if prompt.text.strip() else prompt
 
 
-def open_picture(source: Any) -> Image.Image:
-    """Return a picture fully decoded in RGB.
+def open_picture(source: Any, key: str = "") -> Image.Image:
+    """Return a picture fully decoded in RGB; ``key`` names the document that shows it.
 
     Raises:
-        UserError: the file is missing, or not a readable picture.
+        UserError: the file is missing, truncated, or not a readable picture.
     """
-    if isinstance(source, Image.Image):
-        return source if source.mode == "RGB" else source.convert("RGB")
     try:
-        with Image.open(source) as picture:
-            return picture.convert("RGB")
-    except (OSError, SyntaxError) as error:
-        raise UserError(f"cannot read the image {source}: {error}; replace the file") from None
+        with truncation_is_an_error():
+            if isinstance(source, Image.Image):
+                source.load()  # a picture that a task has opened may not have been read yet
+                return source if source.mode == "RGB" else source.convert("RGB")
+            with Image.open(source) as picture:
+                return picture.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        name = getattr(source, "filename", "") or source
+        raise UserError(
+            f"{key}: cannot read the image {name}: {error}; replace the file"
+        ) from error
 
 
-def open_video(source: Any, num_frames: int) -> Video:
+def open_video(
+    source: Any,
+    num_frames: int,
+    span: tuple[float | None, float | None] = (None, None),
+    key: str = "",
+) -> Video:
     """Return ``num_frames`` evenly spaced frames of a file, or the frames that are given.
 
+    Args:
+        source: a path or address, or a sequence of pictures, which are all shown.
+        num_frames: frames to sample, both ends included; a shorter video shows all it has.
+        span: first and last second of the part to show; None for the file's own ends.
+        key: the document that shows it.
+
     Raises:
-        UserError: the file is missing or cannot be decoded.
+        UserError: the file is missing or cannot be decoded; frames of different sizes.
     """
     import numpy as np
 
     if not isinstance(source, (str, bytes)) and not hasattr(source, "__fspath__"):
-        return Video(np.stack([np.asarray(open_picture(frame)) for frame in source]))
+        frames = [np.asarray(open_picture(frame, key)) for frame in source]
+        if len({frame.shape for frame in frames}) != 1:
+            raise UserError(f"{key}: a video needs one or more frames, all of one size")
+        return Video(np.stack(frames))
     from transformers.video_utils import load_video
 
     def evenly(metadata: Any, **_: Any) -> Any:
+        start, end = span
         last = metadata.total_num_frames - 1
-        return np.linspace(0, last, min(num_frames, last + 1)).round().astype(int)
+        first = min(round(start * metadata.fps), last) if start is not None else 0
+        last = min(round(end * metadata.fps), last) if end is not None else last
+        count = min(num_frames, last - first + 1)
+        return np.linspace(first, last, max(count, 1)).round().astype(int)
 
     try:
         frames, metadata = load_video(source, backend="pyav", sample_indices_fn=evenly)
+    except ImportError as error:
+        raise UserError(f"{key}: reading {source} needs PyAV: pip install av") from error
     except Exception as error:  # PyAV raises errors of its own for every kind of broken file
-        raise UserError(f"cannot read the video {source}: {error}; replace the file") from error
+        raise UserError(
+            f"{key}: cannot read the video {source}: {error}; replace the file"
+        ) from error
     return Video(np.asarray(frames), metadata)
 
 
