@@ -32,8 +32,10 @@ def under_a_command_line() -> bool:
 def one_line_errors(function: _Function) -> _Function:
     """Let a :class:`UserError` end a command with its one line and a non-zero exit code.
 
-    lmms-eval's command line catches every exception, prints a traceback, and exits with 0; it does
-    not catch the request to exit, which carries the message to standard error.
+    lmms-eval's command line catches every exception, prints a traceback, and exits with 0. Before
+    that it builds a dataset five times, two seconds apart, and hides the reason in a RetryError;
+    some of its wrappers turn any exception into an empty answer. ``SystemExit`` is no
+    ``Exception``: it passes all of these and is printed as one line.
     """
 
     @functools.wraps(function)

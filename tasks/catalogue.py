@@ -16,9 +16,9 @@ from pathlib import Path
 from types import ModuleType
 
 import yaml
-from lmms_causal.tasks import HARNESSES, roots
 
 from lmms_causal.errors import UserError
+from lmms_causal.tasks import HARNESSES, roots
 
 __all__ = ["check", "fetch_all", "members", "names"]
 

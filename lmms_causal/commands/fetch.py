@@ -48,7 +48,7 @@ def _run_model(arguments: argparse.Namespace) -> int:
 
 
 def _run_data(arguments: argparse.Namespace) -> int:
-    from lmms_causal.tasks.causal_vqa.fetching import fetch_all
+    from lmms_causal.tasks.catalogue import fetch_all
 
-    print(fetch_all(arguments.task))
+    print(*fetch_all(arguments.task), sep="\n")
     return 0

@@ -12,9 +12,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmms_causal.tasks.download import cache_dir, fetch, require_sha256
-
 from lmms_causal.errors import UserError
+from lmms_causal.tasks.download import cache_dir, fetch, require_sha256
 
 __all__ = [
     "CSV_VARIABLE",

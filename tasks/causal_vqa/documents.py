@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from lmms_causal.errors import UserError
 from lmms_causal.tasks.causal_vqa.captions import (
     CONNECTORS,
     DEFAULT_CONNECTOR,
@@ -28,8 +29,6 @@ from lmms_causal.tasks.causal_vqa.data import (
 from lmms_causal.tasks.causal_vqa.images import check_folder
 from lmms_causal.tasks.causal_vqa.unswapped import NOT_SWAPPED, UNDECIDED
 from lmms_causal.tasks.prompts import template
-
-from lmms_causal.errors import UserError
 
 if TYPE_CHECKING:
     import datasets

@@ -13,11 +13,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lmms_causal.errors import UserError
 from lmms_causal.tasks.causal_vqa.data import read_captions
 from lmms_causal.tasks.download import cache_dir, fetch
 from lmms_causal.tasks.pictures import open_rgb, require_decodable
-
-from lmms_causal.errors import UserError
 
 if TYPE_CHECKING:
     from PIL import Image

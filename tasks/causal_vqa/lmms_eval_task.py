@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lmms_causal.command_line import one_line_errors
 from lmms_causal.tasks.causal_vqa import documents, images, oa_scoring, scoring
-from lmms_causal.tasks.lmms_eval_errors import exit_on_user_error
 from lmms_causal.tasks.loglikelihoods import from_lmms_eval
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ Values = dict[str, Any]
 def _process_docs(variant: str) -> Callable[[datasets.Dataset], datasets.Dataset]:
     """``process_docs`` of one task: the manifest it is given stands for the files it names."""
 
-    @exit_on_user_error
+    @one_line_errors
     def process_docs(manifest: datasets.Dataset) -> datasets.Dataset:
         return documents.dataset(variant)
 
@@ -49,7 +49,7 @@ vcr_causal_itm = _process_docs("vcr_causal_itm")
 vcr_causal_blind = _process_docs("vcr_causal_blind")
 
 
-@exit_on_user_error
+@one_line_errors
 def picture(doc: Doc) -> list[Image.Image]:
     """``doc_to_visual``: the document's picture."""
     return [images.open_image(doc)]

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lmms_causal.errors import UserError
 from lmms_causal.tasks.causal_vqa_mini.scenes import (
     KINDS,
     NOISE_SD,
@@ -23,8 +24,6 @@ from lmms_causal.tasks.causal_vqa_mini.scenes import (
     sample_question,
     with_noise,
 )
-
-from lmms_causal.errors import UserError
 
 if TYPE_CHECKING:
     import datasets

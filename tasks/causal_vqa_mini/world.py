@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from lmms_causal.tasks.causal_vqa_mini.draws import Draws
 from PIL import Image
+
+from lmms_causal.tasks.causal_vqa_mini.draws import Draws
 
 SIZE = 48
 CELL = 16
