@@ -287,7 +287,7 @@ class CausalMultimodal(_Run, _Factory, _Intervened, HFMultimodalLM):
             )
 
     def _ready(self, requests: Sequence[Instance]) -> None:
-        """Decode every picture before the weights load, so that a broken one stops the run early."""
+        """Decode every picture before the weights load: a broken one stops the run early."""
         for request, key in zip(requests, _keys(requests), strict=True):
             for picture in _pictures(request):
                 open_picture(picture, key)

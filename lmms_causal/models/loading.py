@@ -106,7 +106,7 @@ class Checkpoint:
         )
 
     def loads_as_text(self) -> bool:
-        """Whether transformers has a language-model class for it (it has for some vision models)."""
+        """Whether transformers loads it as a language model, as it does some vision models."""
         config = self.config()
         return (
             type(config) in MODEL_FOR_CAUSAL_LM_MAPPING

@@ -7,8 +7,8 @@ from functools import cache
 from typing import Any
 
 import pytest
-from lmms_causal.interventions import parse
 
+from lmms_causal.interventions import parse
 from lmms_causal.models.loading import pad_left
 from lmms_causal.models.prompts import Encoder, Prompt
 from lmms_causal.models.runner import Runner

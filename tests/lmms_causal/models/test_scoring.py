@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
+
+from lmms_causal.errors import UserError
 from lmms_causal.interventions import apply
 from lmms_causal.interventions.logits import SCORING_FLOOR
 from lmms_causal.interventions.plan import Plan
-
-from lmms_causal.errors import UserError
 from lmms_causal.models.prompts import Encoder
 from lmms_causal.models.runner import Runner
 from lmms_causal.testing import names
