@@ -11,8 +11,10 @@ from typing import Any, Literal
 import torch
 
 from lmms_causal.errors import UserError
+from lmms_causal.testing import llava_families as llava
+from lmms_causal.testing import qwen_families as qwen
 from lmms_causal.testing import text_families as text
-from lmms_causal.testing import vision_families as vision
+from lmms_causal.testing import tiled_families as tiled
 from lmms_causal.testing.weights import randomise
 
 __all__ = ["FAMILIES", "Family", "build", "family", "names", "save"]
@@ -44,16 +46,16 @@ class Family:
 FAMILIES = {
     entry.name: entry
     for entry in (
-        Family("llava", "vision", vision.build_llava),
-        Family("llava_next", "vision", vision.build_llava_next),
-        Family("llava_onevision", "vision", vision.build_llava_onevision, video=True),
-        Family("qwen2_vl", "vision", vision.build_qwen2_vl, video=True),
-        Family("qwen2_5_vl", "vision", vision.build_qwen2_5_vl, video=True),
-        Family("qwen3_vl", "vision", vision.build_qwen3_vl, video=True),
-        Family("internvl", "vision", vision.build_internvl, video=True),
-        Family("idefics3", "vision", vision.build_idefics3),
-        Family("smolvlm", "vision", vision.build_smolvlm, video=True, requires=("num2words",)),
-        Family("gemma3", "vision", vision.build_gemma3),
+        Family("llava", "vision", llava.build_llava),
+        Family("llava_next", "vision", llava.build_llava_next),
+        Family("llava_onevision", "vision", llava.build_llava_onevision, video=True),
+        Family("qwen2_vl", "vision", qwen.build_qwen2_vl, video=True),
+        Family("qwen2_5_vl", "vision", qwen.build_qwen2_5_vl, video=True),
+        Family("qwen3_vl", "vision", qwen.build_qwen3_vl, video=True),
+        Family("internvl", "vision", tiled.build_internvl, video=True),
+        Family("idefics3", "vision", tiled.build_idefics3),
+        Family("smolvlm", "vision", tiled.build_smolvlm, video=True, requires=("num2words",)),
+        Family("gemma3", "vision", tiled.build_gemma3),
         Family("llama", "text", text.build_llama),
         Family("mistral", "text", text.build_mistral),
         Family("phi", "text", text.build_phi),

@@ -7,6 +7,7 @@ from typing import Any
 import transformers as tr
 
 from lmms_causal.testing.chat import chat_template
+from lmms_causal.testing.sizes import text_sizes
 from lmms_causal.testing.tokenizer import build_tokenizer
 
 __all__ = [
@@ -40,60 +41,43 @@ def _instruct(begin: str = "<s>") -> Any:
     )
 
 
-def _sizes(tokenizer: Any, **further: Any) -> dict[str, Any]:
-    return {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 4096,
-        "tie_word_embeddings": False,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-        **further,
-    }
-
-
 def build_llama() -> tuple[Any, Any]:
     """Llama: grouped-query attention, a beginning-of-sequence token."""
     tokenizer = _instruct()
-    return tr.LlamaForCausalLM(tr.LlamaConfig(**_sizes(tokenizer))), tokenizer
+    return tr.LlamaForCausalLM(tr.LlamaConfig(**text_sizes(tokenizer))), tokenizer
 
 
 def build_mistral() -> tuple[Any, Any]:
     """Mistral: a sliding window in every layer, shorter than the prompts of the tests."""
     tokenizer = _instruct()
     return tr.MistralForCausalLM(
-        tr.MistralConfig(**_sizes(tokenizer, sliding_window=11))
+        tr.MistralConfig(**text_sizes(tokenizer, sliding_window=11))
     ), tokenizer
 
 
 def build_phi() -> tuple[Any, Any]:
     """Phi: LayerNorm, parallel blocks, partial rotary embedding, no grouped heads."""
     tokenizer = _instruct()
-    config = tr.PhiConfig(**_sizes(tokenizer, num_key_value_heads=4))
+    config = tr.PhiConfig(**text_sizes(tokenizer, num_key_value_heads=4))
     return tr.PhiForCausalLM(config), tokenizer
 
 
 def build_qwen2() -> tuple[Any, Any]:
     """Qwen2: biased projections, no beginning-of-sequence token."""
     tokenizer = _chatml()
-    return tr.Qwen2ForCausalLM(tr.Qwen2Config(**_sizes(tokenizer))), tokenizer
+    return tr.Qwen2ForCausalLM(tr.Qwen2Config(**text_sizes(tokenizer))), tokenizer
 
 
 def build_qwen3() -> tuple[Any, Any]:
     """Qwen3: normalised queries and keys, a head size of its own."""
     tokenizer = _chatml()
-    return tr.Qwen3ForCausalLM(tr.Qwen3Config(**_sizes(tokenizer, head_dim=16))), tokenizer
+    return tr.Qwen3ForCausalLM(tr.Qwen3Config(**text_sizes(tokenizer, head_dim=16))), tokenizer
 
 
 def build_gemma2() -> tuple[Any, Any]:
     """Gemma 2: alternating sliding and full layers, soft-capped scores and logits."""
     tokenizer = _instruct()
     config = tr.Gemma2Config(
-        **_sizes(tokenizer, head_dim=8, query_pre_attn_scalar=8, sliding_window=11)
+        **text_sizes(tokenizer, head_dim=8, query_pre_attn_scalar=8, sliding_window=11)
     )
     return tr.Gemma2ForCausalLM(config), tokenizer
