@@ -157,9 +157,10 @@ def test_the_first_metric_is_a_number_that_baseline_pairing_finds(
 
 
 def test_a_users_mistake_ends_lmms_eval_at_once_with_one_line(
-    load_lmms_eval: Callable, tiny_release: SimpleNamespace
+    load_lmms_eval: Callable, tiny_release: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An ordinary exception would be retried for eight seconds and end in exit code 0."""
+    monkeypatch.setattr("sys.argv", ["lmms-eval"])
     (tiny_release.coco / "COCO_val2014_000000900002.jpg").unlink()
     with pytest.raises(SystemExit, match=r"error: 1 image files are missing.*COCO_VAL2014_DIR"):
         load_lmms_eval("causal_vqa")
