@@ -35,7 +35,7 @@ from lmms_causal.tiny_llava.curriculum import EXPLAIN, UNREADABLE_SD
 
 NOISE_LEVELS = (0.0, 110.0, 130.0, 160.0, 200.0)
 ALPHA, BETA = 1.0, 0.1
-_DIFFUSION_STEPS = (500, 700, 900, 999)
+_DIFFUSION_STEPS = (500, 800, 999)
 _BATCH = 64
 
 
@@ -138,9 +138,10 @@ def evaluate_cell(reader: Reader, kind: str, prior: str, sd: float, count: int) 
             cell[order] = _rate(
                 [hit for hit, q in zip(base, questions, strict=True) if q.order == order]
             )
-        cell["caption_likelihood"] = _rate(
-            [_prefers_correct(reader, q, image) for q, image in zip(questions, images, strict=True)]
-        )
+        if sd == 0:
+            cell["caption_likelihood"] = _rate(
+                [_prefers_correct(reader, *asked) for asked in zip(questions, images, strict=True)]
+            )
     return cell
 
 

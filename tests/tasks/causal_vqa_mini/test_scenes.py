@@ -6,6 +6,8 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from lmms_causal.tasks.causal_vqa_mini.draws import Draws
 from lmms_causal.tasks.causal_vqa_mini.scenes import (
     COMMON_OBJECTS,
@@ -30,7 +32,6 @@ from lmms_causal.tasks.causal_vqa_mini.world import (
     Thing,
     coverage,
 )
-from PIL import Image
 
 # Recorded when the world was settled (x86-64; NumPy 1.26 and 2.4 agree). A change means that every shipped number
 # on these scenes is void: retrain, re-evaluate and only then record anew.
