@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 
 import torch
-from lmms_causal.interventions import apply
 from PIL import Image
 from reporting import Measured, median_ratio, parser, report
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from lmms_causal import tiny_llava
+from lmms_causal.interventions import apply
 
 PROMPT = "USER: <image>\nis there a banana in the image ? ASSISTANT:"
 SPEC = "vcd(alpha=1.0;beta=0.1)"

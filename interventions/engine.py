@@ -21,14 +21,14 @@ from types import TracebackType
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from lmms_causal.errors import UserError
 from lmms_causal.interventions.cache import BranchedCache
 from lmms_causal.interventions.guards import check_generation, check_model, without_adapters
 from lmms_causal.interventions.media import has_pixels
 from lmms_causal.interventions.plan import Branch, Plan
 from lmms_causal.interventions.spec import Spec, parse
-from torch import Tensor
-
-from lmms_causal.errors import UserError
 
 __all__ = ["Handle", "apply"]
 

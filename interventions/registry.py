@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import pkgutil
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from typing import Any, Protocol, TypeVar
 
+from lmms_causal.errors import UserError, nearest
 from lmms_causal.interventions import methods
 from lmms_causal.interventions.plan import Plan
 
-from lmms_causal.errors import UserError
-
-__all__ = ["Method", "get", "method", "names", "nearest"]
+__all__ = ["Method", "get", "method", "names"]
 
 
 class Method(Protocol):
@@ -69,9 +67,3 @@ def get(name: str) -> type[Any]:
 def parameters(cls: type[Any]) -> tuple[str, ...]:
     """Return the names of a method's parameters in the order of its definition."""
     return tuple(field.name for field in fields(cls) if field.init)
-
-
-def nearest(word: str, known: tuple[str, ...]) -> str:
-    """Return `` (did you mean 'x'?)`` for the closest known word, or an empty string."""
-    close = difflib.get_close_matches(word.lower(), known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -20,10 +20,9 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from lmms_causal.errors import UserError, nearest
 from lmms_causal.interventions import registry
 from lmms_causal.interventions.plan import Plan
-
-from lmms_causal.errors import UserError
 
 __all__ = ["Spec", "parse"]
 
@@ -173,7 +172,7 @@ def _build(name: str, arguments: Mapping[str, Any]) -> Any:
         if parameter not in known:
             raise UserError(
                 f"intervention {name}: unknown parameter {parameter!r}"
-                f"{registry.nearest(parameter, known)}; it takes {', '.join(known) or 'none'}"
+                f"{nearest(parameter, known)}; it takes {', '.join(known) or 'none'}"
             )
         values[parameter] = _convert(name, parameter, value, hints[parameter])
     missing = [

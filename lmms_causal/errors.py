@@ -1,6 +1,11 @@
-"""The one exception a user's mistake raises: one line that names the input and the remedy."""
+"""The one exception that a user's mistake raises, and the hint that goes into it."""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["UserError", "nearest"]
 
 
 class UserError(ValueError):
@@ -9,3 +14,9 @@ class UserError(ValueError):
     The message is one line that names the offending input and says what to do. Our command line
     prints it without a traceback and exits with code 2.
     """
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the closest known word, or an empty string."""
+    close = difflib.get_close_matches(word.lower(), list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -85,8 +85,7 @@ def _strict(manager: Any, match_tasks: Callable[[list[str]], Any]) -> Callable[[
 
     def match_or_stop(names: list[str]) -> Any:
         from lmms_causal.command_line import one_line_errors
-        from lmms_causal.errors import UserError
-        from lmms_causal.interventions.registry import nearest
+        from lmms_causal.errors import UserError, nearest
 
         matched = match_tasks(names)
         for name in names:

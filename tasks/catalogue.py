@@ -7,7 +7,6 @@ find. A benchmark that needs data from outside has a module ``fetching`` with ``
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 from collections.abc import Iterable
@@ -17,7 +16,7 @@ from types import ModuleType
 
 import yaml
 
-from lmms_causal.errors import UserError
+from lmms_causal.errors import UserError, nearest
 from lmms_causal.tasks import HARNESSES, roots
 
 __all__ = ["check", "fetch_all", "members", "names"]
@@ -77,8 +76,7 @@ def _fetching(task: str) -> ModuleType | None:
 def _file_of(name: str) -> Path:
     files = _files(None)
     if name not in files:
-        near = difflib.get_close_matches(name, files, n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(files)}"
+        hint = nearest(name, files) or f"; there are {', '.join(files)}"
         raise UserError(f"no task or group {name!r} in lmms-causal{hint}")
     return files[name]
 

@@ -16,10 +16,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lmms_causal.errors import UserError
 from lmms_causal.interventions.plan import Plan
 from lmms_causal.interventions.registry import method
-
-from lmms_causal.errors import UserError
 
 __all__ = ["Re2"]
 

@@ -24,13 +24,13 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from lmms_causal.errors import UserError
 from lmms_causal.interventions.logits import contrast, keep_plausible
 from lmms_causal.interventions.media import content_generator, edit_pixels
 from lmms_causal.interventions.plan import Branch, Combine, Plan, WithoutImage
 from lmms_causal.interventions.registry import method
-from torch import Tensor
-
-from lmms_causal.errors import UserError
 
 __all__ = ["VCD", "diffuse", "signal_fraction"]
 

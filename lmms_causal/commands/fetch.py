@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lmms_causal.errors import UserError
-from lmms_causal.interventions.registry import nearest
+from lmms_causal.errors import UserError, nearest
 from lmms_causal.small_models import MODELS, fetch
 
 __all__ = ["add_parser"]

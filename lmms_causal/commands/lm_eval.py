@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from lmms_causal.errors import UserError
+from lmms_causal.errors import UserError, nearest
 
 __all__ = ["run"]
 
@@ -43,8 +43,6 @@ def run(arguments: Sequence[str]) -> int:
 
 def _unknown_task(message: str) -> str:
     from lm_eval.tasks import TaskManager
-
-    from lmms_causal.interventions.registry import nearest
 
     names = message.partition(":")[2].partition(".")[0].strip()
     known = tuple(TaskManager().all_tasks)

@@ -7,8 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from lmms_causal.errors import UserError
-from lmms_causal.interventions.registry import nearest
+from lmms_causal.errors import UserError, nearest
 from lmms_causal.models.loading import Checkpoint
 from lmms_causal.models.prompts import Encoder
 

@@ -24,8 +24,7 @@ from lm_eval.utils import simple_parse_args_string
 
 from lmms_causal._version import __version__
 from lmms_causal.command_line import one_line_errors
-from lmms_causal.errors import UserError
-from lmms_causal.interventions.registry import nearest
+from lmms_causal.errors import UserError, nearest
 from lmms_causal.interventions.spec import parse
 from lmms_causal.models.generation import Generation, Settings
 from lmms_causal.models.intervening import EscapedError, Intervening

@@ -20,9 +20,8 @@ from lmms_eval.protocol import ChatMessages
 from lmms_eval.utils import simple_parse_args_string
 
 from lmms_causal.command_line import one_line_errors
-from lmms_causal.errors import UserError
+from lmms_causal.errors import UserError, nearest
 from lmms_causal.interventions.plan import Plan
-from lmms_causal.interventions.registry import nearest
 from lmms_causal.interventions.spec import parse
 from lmms_causal.models.arguments import Arguments
 from lmms_causal.models.checking import CheckedPrompts

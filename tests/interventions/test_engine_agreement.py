@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from lmms_causal.interventions import apply
 from torch import Tensor
 
+from lmms_causal.interventions import apply
 from lmms_causal.testing import Prompt, encode, names, picture
 
 SPEC = "vcd(alpha=1.5;beta=0.1;without_image=skip)"

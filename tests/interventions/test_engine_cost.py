@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from lmms_causal.interventions import apply
 
+from lmms_causal.interventions import apply
 from lmms_causal.testing import Prompt, encode, names, picture
 
 PROMPTS = [Prompt("Is it red?", (picture(1),)), Prompt("Which fell first?", (picture(2),))]

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 import transformers as tr
-from lmms_causal.interventions import apply
 
 from lmms_causal.errors import UserError
+from lmms_causal.interventions import apply
 from lmms_causal.testing import Prompt, build, encode, names, picture
 
 PROMPT = Prompt("Is it red?", (picture(1),))

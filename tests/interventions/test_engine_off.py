@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+
 from lmms_causal.interventions import Plan, apply
 from lmms_causal.interventions.plan import Branch, Combine
-
 from lmms_causal.testing import Prompt, encode, family, names, picture
 
 DECODING = {

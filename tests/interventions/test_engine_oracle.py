@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from lmms_causal.interventions import Plan, apply
-from lmms_causal.interventions.methods.vcd import VCD
-from lmms_causal.interventions.plan import Branch, Combine
 from torch import Tensor
 from transformers import LogitsProcessorList
 
+from lmms_causal.interventions import Plan, apply
+from lmms_causal.interventions.methods.vcd import VCD
+from lmms_causal.interventions.plan import Branch, Combine
 from lmms_causal.testing import Prompt, encode, family, names, picture, video
 
 STEPS = 6

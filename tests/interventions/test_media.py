@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from lmms_causal.interventions import parse
-from lmms_causal.interventions.media import content_generator, edit_pixels, has_pixels
-from lmms_causal.interventions.methods.vcd import VCD, diffuse, signal_fraction
 from torch import Tensor
 
 from lmms_causal.errors import UserError
+from lmms_causal.interventions import parse
+from lmms_causal.interventions.media import content_generator, edit_pixels, has_pixels
+from lmms_causal.interventions.methods.vcd import VCD, diffuse, signal_fraction
 from lmms_causal.testing import Prompt, encode, family, names, picture, video
 
 TILED = ("llava_next", "llava_onevision", "idefics3", "smolvlm")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from lmms_causal.interventions import parse
 
 from lmms_causal.errors import UserError
+from lmms_causal.interventions import parse
 from lmms_causal.testing.tokenizer import build_tokenizer
 
 QUESTION = "Did the boy fall?\nAnswer Choices: (A) yes (B) no"

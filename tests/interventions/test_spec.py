@@ -9,13 +9,13 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from lmms_causal.errors import UserError
 from lmms_causal.interventions import Plan, parse
 from lmms_causal.interventions.methods.re2 import Re2
 from lmms_causal.interventions.methods.vcd import VCD
 from lmms_causal.interventions.plan import Combine
 from lmms_causal.interventions.registry import get, names
-
-from lmms_causal.errors import UserError
 
 
 @pytest.mark.parametrize("nothing", [None, "", "  ", "none", "None", "off", "OFF"])

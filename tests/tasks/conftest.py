@@ -10,9 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
+
 from lmms_causal.tasks import roots
 from lmms_causal.tasks.causal_vqa import data
-from PIL import Image
 
 VQA_ROWS = """image_id,sentence,reverse_sentence
 900001,The lamp is lit is due to it is dark outside.,It is dark outside is due to the lamp is lit.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from lmms_causal.tasks.choices import parse_letter, parse_word, parse_yes_no, strip_reasoning
 
 OPTIONS = {"A": "The lamp is lit because it is dark.", "B": "It is dark because the lamp is lit."}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+
 from lmms_causal.tasks.loglikelihoods import from_lm_eval, from_lmms_eval
 
 

@@ -8,10 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from lmms_causal.tasks import download
-from lmms_causal.tasks.download import cache_dir, fetch, require_sha256
 
 from lmms_causal.errors import UserError
+from lmms_causal.tasks import download
+from lmms_causal.tasks.download import cache_dir, fetch, require_sha256
 
 
 class _Server(BaseHTTPRequestHandler):

@@ -17,10 +17,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from lmms_causal.tasks import HARNESSES, catalogue, roots
 from PIL import Image
 
 from lmms_causal.errors import UserError
+from lmms_causal.tasks import HARNESSES, catalogue, roots
 
 GOLDEN = Path(__file__).with_name("golden_scores.json")
 ANSWERS = ("A", "B", "(B)", "Answer: A", "Yes", "no.", "", "red", "I cannot see it.")

@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from lmms_causal.tasks import roots
 
 from lmms_causal.errors import UserError
+from lmms_causal.tasks import roots
 
 CODE = """
 import importlib, pkgutil, sys

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from lmms_causal.tasks import roots
 
 pytestmark = pytest.mark.slow

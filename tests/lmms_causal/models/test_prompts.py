@@ -125,7 +125,7 @@ def test_pictures_of_any_mode_are_shown_in_rgb(mode):
 
 @pytest.mark.parametrize("frames", [[], [picture(1, 8, 8), picture(1, 8, 9)]])
 def test_frames_that_make_no_video_are_refused(frames):
-    with pytest.raises(UserError, match="t/3.*frames"):
+    with pytest.raises(UserError, match=r"t/3.*frames"):
         open_video(frames, 8, key="t/3")
 
 

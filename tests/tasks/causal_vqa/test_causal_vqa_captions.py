@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from lmms_causal.tasks.causal_vqa.captions import CONNECTORS, DEFAULT_CONNECTOR, connect
 from lmms_causal.tasks.causal_vqa.data import read_captions, read_statements
 from lmms_causal.tasks.causal_vqa.unswapped import NOT_SWAPPED, UNDECIDED

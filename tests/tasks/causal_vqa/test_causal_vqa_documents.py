@@ -6,10 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from lmms_causal.tasks.causal_vqa import data
-from lmms_causal.tasks.causal_vqa.documents import VARIANTS, build
 
 from lmms_causal.errors import UserError
+from lmms_causal.tasks.causal_vqa import data
+from lmms_causal.tasks.causal_vqa.documents import VARIANTS, build
 
 DOCUMENTS = {
     "vqa_causal_mc": 3 * 2,

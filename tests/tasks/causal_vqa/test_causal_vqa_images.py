@@ -6,12 +6,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from lmms_causal.tasks import catalogue
-from lmms_causal.tasks.causal_vqa import images
-from lmms_causal.tasks.causal_vqa.documents import build
 from PIL import Image, ImageFile
 
 from lmms_causal.errors import UserError
+from lmms_causal.tasks import catalogue
+from lmms_causal.tasks.causal_vqa import images
+from lmms_causal.tasks.causal_vqa.documents import build
 
 
 def test_a_picture_is_decoded_to_rgb_and_shared_while_in_use(

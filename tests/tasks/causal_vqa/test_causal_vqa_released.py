@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
 from lmms_causal.tasks.causal_vqa.data import read_captions
 from lmms_causal.tasks.causal_vqa.documents import build
 from lmms_causal.tasks.causal_vqa.images import coco_file
-from PIL import Image
 
 pytestmark = pytest.mark.data
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
+
 from lmms_causal.tasks.aggregates import consistency, mean, mean_score, position_bias
 from lmms_causal.tasks.causal_vqa import lm_eval_task, lmms_eval_task, oa_scoring, scoring
 from lmms_causal.tasks.causal_vqa.documents import build

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from lmms_causal.tasks.aggregates import consistency, mean, position_bias
-from lmms_causal.tasks.causal_vqa_mini import documents, lm_eval_task, lmms_eval_task, scoring
-from lmms_causal.tasks.causal_vqa_mini.scenes import KINDS
 from PIL import ImageChops
 
 from lmms_causal.errors import UserError
+from lmms_causal.tasks.aggregates import consistency, mean, position_bias
+from lmms_causal.tasks.causal_vqa_mini import documents, lm_eval_task, lmms_eval_task, scoring
+from lmms_causal.tasks.causal_vqa_mini.scenes import KINDS
 
 CELLS = ("clean/consistent", "clean/conflict", "noisy/consistent", "noisy/conflict")
 

@@ -33,8 +33,8 @@ from lmms_causal.tasks.causal_vqa_mini.world import (
     coverage,
 )
 
-# Recorded when the world was settled (x86-64; NumPy 1.26 and 2.4 agree). A change means that every shipped number
-# on these scenes is void: retrain, re-evaluate and only then record anew.
+# Recorded when the world was settled (x86-64; NumPy 1.26 and 2.4 agree). A change means that every
+# shipped number on these scenes is void: retrain, re-evaluate and only then record anew.
 GOLDEN = {
     "order": "e8682b23dab0ac52",
     "presence": "9196ce33950be3c7",
