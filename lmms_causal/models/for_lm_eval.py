@@ -31,6 +31,7 @@ from lmms_causal.models.intervening import EscapedError, Intervening
 from lmms_causal.models.loading import Checkpoint, available_device, pad_left
 from lmms_causal.models.prompts import Encoder, Prompt, open_picture
 from lmms_causal.models.runner import Runner
+from lmms_causal.models.weightless import renders_without_weights, weightless
 
 __all__ = ["Causal", "CausalMultimodal", "intervened"]
 
@@ -43,6 +44,7 @@ class _Intervened(Intervening):
     """Our part of every lm-eval model: rewriting, recording, and guarding the response cache."""
 
     chat_rewritten = False
+    _twin: Any = None
 
     @classmethod
     def _root(cls) -> Any:
@@ -79,7 +81,35 @@ class _Intervened(Intervening):
                     turn["content"] = plan.rewrite(turn["content"])
                     break
         self.chat_rewritten = True
-        return super().apply_chat_template(chat_history, add_generation_prompt)  # type: ignore[misc]
+        return self._renderer().apply_chat_template(chat_history, add_generation_prompt)
+
+    def chat_template(self, chat_template: bool | str = False) -> str | None:
+        """Return the template in use; see the base class."""
+        return self._renderer().chat_template(chat_template)
+
+    @property
+    def tokenizer_name(self) -> str:
+        """Name of the tokenizer, part of the identity of cached requests."""
+        return self._renderer().tokenizer_name
+
+    def _renderer(self) -> Any:
+        """What renders prompts: the base class, or before the weights load its twin."""
+        if self._pending is None:
+            return super()
+        base = type(self).__mro__[type(self).__mro__.index(Intervening) + 1]
+        if not renders_without_weights(base) or not isinstance(
+            self._pending.get("pretrained"), str
+        ):
+            self._load()
+            return super()
+        if self._twin is None:
+            self._twin = self._telling(weightless, base, self._pending)
+        return self._twin
+
+    def _load(self) -> None:
+        super()._load()
+        self._twin = None
+        self.chat_applied = self.chat_rewritten  # what the twin was asked for
 
     def get_model_info(self) -> dict[str, Any]:
         """Add the canonical spec, our version and the run's cost to what lm-eval records."""

@@ -88,8 +88,14 @@ class Intervening:
             for name, value in self.__dict__.items()
             if name in ("task_dict", "cache_hook", "accelerator")
         }
+        self._telling(super().__init__, **self._arguments)
+        self.__dict__.update(early)
+        self._install()
+
+    def _telling(self, construct: Callable[..., Any], *args: Any, **arguments: Any) -> Any:
+        """Construct, and tell in one line why a wrapper cannot be."""
         try:
-            super().__init__(**self._arguments)
+            return construct(*args, **arguments)
         except UserError:
             raise
         except _LOADING_ERRORS as error:
@@ -97,8 +103,6 @@ class Intervening:
             raise UserError(
                 f"{type(self).__name__} cannot be loaded: {type(error).__name__}: {reason[0]}"
             ) from error
-        self.__dict__.update(early)
-        self._install()
 
     def _install(self) -> None:
         model = self.model  # the property that unwraps what accelerate wraps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -87,8 +88,7 @@ class Runner:
         tokens = [self.encoder.continuation(prompt, text) for prompt, text in pairs]
         rows: dict[tuple[Any, ...], list[int]] = defaultdict(list)
         for index, ((prompt, _), added) in enumerate(zip(pairs, tokens, strict=True)):
-            pictures = tuple(map(id, prompt.images + prompt.videos))
-            rows[(prompt.key, prompt.text, pictures, tuple(added[:-1]))].append(index)
+            rows[(prompt.key, prompt.text, _shown(prompt), tuple(added[:-1]))].append(index)
         members = list(rows.values())
         first = [self.encoder.without_trailing_blanks(pairs[row[0]][0]) for row in members]
         lengths = [len(p.text) + len(tokens[row[0]]) for p, row in zip(first, members, strict=True)]
@@ -156,6 +156,16 @@ class Runner:
                     batch = members[start : start + self._batch_size]
                     yield batch
                     bar.update(len(batch))
+
+
+def _shown(prompt: Prompt) -> bytes:
+    """Digest of what a prompt shows: harnesses open a picture afresh for every answer."""
+    digest = hashlib.blake2b()
+    for image in prompt.images:
+        digest.update(f"{image.mode} {image.size}".encode() + image.tobytes())
+    for video in prompt.videos:
+        digest.update(f"{video.frames.shape}".encode() + video.frames.tobytes())
+    return digest.digest()
 
 
 def _outlines(prompts: Sequence[Prompt]) -> tuple[list[tuple[bool, bool]], list[int]]:
