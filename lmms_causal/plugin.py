@@ -11,6 +11,7 @@ task index, so it extends the search by our folder there.
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -70,7 +71,8 @@ def _extend_task_search() -> None:
     ) -> Any:
         from lmms_causal.tasks import roots
 
-        given = [include_path] if isinstance(include_path, str) else list(include_path or [])
+        one = isinstance(include_path, (str, os.PathLike))
+        given = [str(include_path)] if one else list(include_path or [])
         paths = [*given, str(roots("lmms-eval"))]  # built-ins win, then the user's own, then ours
         if getattr(self, "model_name", None) in MODELS:
             self.match_tasks = _strict(self, self.match_tasks)

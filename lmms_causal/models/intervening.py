@@ -63,9 +63,13 @@ class Intervening:
 
     @property
     def identity(self) -> str:
-        """Everything that makes an answer of this model this model's: class, weights, plan."""
+        """Everything that makes an answer of this model this model's: class, weights, plan.
+
+        Answers do not depend on how many are computed at once.
+        """
         arguments = self._pending or self._arguments
-        listed = ",".join(f"{name}={arguments[name]}" for name in sorted(arguments))
+        names = sorted(set(arguments) - {"batch_size", "max_batch_size"})
+        listed = ",".join(f"{name}={arguments[name]}" for name in names)
         return f"{type(self).__name__}|{listed}|{self.spec}|lmms_causal {__version__}"
 
     def __getattr__(self, name: str) -> Any:

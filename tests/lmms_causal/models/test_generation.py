@@ -165,7 +165,7 @@ class TestSampling:
 
     @pytest.mark.parametrize(
         "warpers",
-        [{}, {"temperature": 1.3, "top_k": 12, "top_p": 0.9}, {"temperature": 1.4, "min_p": 0.2}],
+        [{}, {"temperature": 2.5, "top_k": 12, "top_p": 0.9}, {"temperature": 3.0, "min_p": 0.05}],
         ids=str,
     )
     def test_first_tokens_follow_the_distribution_that_transformers_samples(
