@@ -243,11 +243,27 @@ def test_the_shipped_model_sees_on_clean_pictures_and_follows_the_prior_without_
 
 
 @pytest.mark.slow
+def test_the_recorded_evaluation_is_the_shipped_models():
+    recorded = json.loads((tiny_llava.path().parent / "evaluation.json").read_text())
+    assert all(cell["base"] >= 0.97 for cell in recorded if cell["noise_sd"] == 0)
+    (cell,) = (
+        c
+        for c in recorded
+        if (c["kind"], c["prior"], c["noise_sd"]) == ("presence", "conflict", NOISE_SD)
+    )
+    again = evaluate_cell(Reader(tiny_llava.path()), "presence", "conflict", NOISE_SD, cell["n"])
+    # Other processors round differently, so a tie or two among 500 answers may fall otherwise.
+    for view in ("no_image", "vcd_999"):
+        assert abs(again[view]["accuracy"] - cell[view]["accuracy"]) <= 0.006
+    assert abs(again["base"] - cell["base"]) <= 0.006
+
+
+@pytest.mark.slow
 def test_noise_makes_the_prior_mislead_and_contrast_mends_it_at_the_stated_price():
     reader = Reader(tiny_llava.path())
     conflict = evaluate_cell(reader, "presence", "conflict", sd=NOISE_SD, count=250)
     agree = evaluate_cell(reader, "presence", "consistent", sd=NOISE_SD, count=250)
-    assert conflict["base"] < 0.8 < agree["base"]
+    assert conflict["base"] < 0.6 < 0.9 < agree["base"]
     for view in ("no_image", "noise_1000"):
         assert conflict[view]["accuracy"] > conflict["base"] + 0.08
         assert conflict[view]["p"] < 1e-3
