@@ -1,1 +1,1 @@
-"""To be written."""
+"""Attention patterns and backends: the folder is reserved, nothing is in it yet."""

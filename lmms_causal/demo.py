@@ -55,6 +55,7 @@ def _run(command: list[str], log: Path | None = None) -> int:
     arguments = [str(program), *command[1:]]
     if log is None:
         return subprocess.run(arguments, env=environment).returncode
+    print(f"(its output goes to {log})", flush=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as stream:
         code = subprocess.run(
