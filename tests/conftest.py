@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 
 import pytest
@@ -52,7 +52,6 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
 
 
 @pytest.fixture
-def command_line(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the test's process look like one that ``lmms-eval`` started."""
     monkeypatch.setattr("sys.argv", ["lmms-eval"])
-    yield
