@@ -204,18 +204,28 @@ class _Run:
         super().__init__(interventions, **arguments)  # type: ignore[call-arg]
 
     def _install(self) -> None:
+        if isinstance(self.think_end_token, int):  # type: ignore[attr-defined]
+            raise UserError(
+                f"think_end_token={self.think_end_token}: give its text; "  # type: ignore[attr-defined]
+                "answers are cut as text"
+            )
         pad_left(self.tokenizer)  # type: ignore[attr-defined]
         self.runner = Runner(
             self.model,  # type: ignore[attr-defined]
             Encoder(self.tokenizer, getattr(self, "processor", None)),  # type: ignore[attr-defined]
             self.spec.plan(),  # type: ignore[attr-defined]
-            batch_size=self._rows(),
             quiet=self.rank != 0,  # type: ignore[attr-defined]
         )
-
-    def _rows(self) -> int:
         size = self.batch_size  # type: ignore[attr-defined]
-        return self._detect_batch_size() if size == "auto" else int(size)  # type: ignore[attr-defined]
+        self.runner.batch_size = self._detect_batch_size() if size == "auto" else int(size)
+
+    def _detect_batch_size(self, *args: Any, **kwargs: Any) -> int:
+        """Try batch sizes out as the base class does, without counting the trials as cost."""
+        counted = copy.copy(self.runner.cost)
+        try:
+            return super()._detect_batch_size(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            self.runner.cost = counted
 
     def cost_summary(self) -> dict[str, float]:
         """Return the run's totals."""
@@ -251,9 +261,7 @@ class _Run:
         return postprocess_generated_text(
             generation=text,
             stop=list(settings.until),
-            think_end_token=self.think_end_token  # type: ignore[attr-defined]
-            if isinstance(self.think_end_token, str)  # type: ignore[attr-defined]
-            else None,
+            think_end_token=self.think_end_token,  # type: ignore[attr-defined]
         )
 
 
@@ -271,11 +279,14 @@ class Causal(_Run, _Factory, _Intervened, HFLM):
 
     def _model_call(self, inps: Any, attn_mask: Any = None, labels: Any = None) -> Any:
         logits = super()._model_call(inps, attn_mask, labels)
-        self.runner.count_scored(rows=inps.shape[0], tokens=inps.numel())
+        self.runner.count_pass(rows=inps.shape[0], tokens=inps.numel())
         return logits
 
+    @one_line_errors
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> Any:
         """Score with lm-eval's own code, on the clock."""
+        self._ready(requests)
+        self.runner.cost.requests += len(requests)
         with self.runner.cost.clock():
             return super().loglikelihood(requests, disable_tqdm)
 

@@ -32,6 +32,7 @@ class Runner:
         model: the transformers model, with the intervention installed on it.
         encoder: renders and tokenises.
         cost: running totals.
+        batch_size: rows in one forward pass.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Runner:
         self.encoder = encoder
         self.cost = Cost()
         self._handle: Handle = apply(model, plan)
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._quiet = quiet
 
     def close(self) -> None:
@@ -130,9 +131,9 @@ class Runner:
             inputs = {name: value[:, -(limit - room) :] for name, value in inputs.items()}
         return to_device(inputs, self.model.device, self.model.dtype)
 
-    def count_scored(self, rows: int, tokens: int) -> None:
-        """Count a scoring pass that the harness's own class made on this model."""
-        self._count(rows, rows)
+    def count_pass(self, rows: int, tokens: int) -> None:
+        """Count a forward pass that the harness's own class made on this model."""
+        self._count(0, rows)
         self.cost.prompt_tokens += tokens
 
     def _count(self, requests: int, plain_passes: int) -> None:
@@ -152,8 +153,8 @@ class Runner:
         with tqdm(total=len(groups), desc=title, disable=self._quiet) as bar:
             for members in by_group.values():
                 members.sort(key=lambda index: -lengths[index])
-                for start in range(0, len(members), self._batch_size):
-                    batch = members[start : start + self._batch_size]
+                for start in range(0, len(members), self.batch_size):
+                    batch = members[start : start + self.batch_size]
                     yield batch
                     bar.update(len(batch))
 

@@ -87,8 +87,20 @@ class TestText:
         tokens = [model.tok_encode(answer) for answer in ANSWERS]
         rows = len({tuple(row[:-1]) for row in tokens}) * len(QUESTIONS)
         assert info["lmms_causal_cost"]["forward_passes"] == rows
+        assert info["lmms_causal_cost"]["requests"] == len(ANSWERS) * len(QUESTIONS)
         assert info["lmms_causal_interventions"] == "none"
         assert info["lmms_causal_version"]
+
+    def test_finding_the_batch_size_is_no_part_of_the_cost(self, saved):
+        sizes = {"batch_size": "auto", "max_batch_size": 8, "max_length": 256}
+        automatic, single = made(Causal, saved("llama"), **sizes), made(Causal, saved("llama"))
+        for model in (automatic, single):
+            model.loglikelihood(scoring())
+            model.generate_until([generating(i) for i in range(3)])
+        counts = [model.get_model_info()["lmms_causal_cost"] for model in (automatic, single)]
+        for name in ("forward_passes", "requests", "generated_tokens"):
+            assert counts[0][name] == counts[1][name]
+        assert automatic.runner.batch_size == 8
 
     def test_generation_costs_one_pass_a_row_and_step(self, saved):
         model = made(Causal, saved("llama"))
