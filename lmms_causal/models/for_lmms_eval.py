@@ -169,13 +169,12 @@ class _CausalModel(_Factory, lmms):
         ]
         prompts = self._checked(requests)
         answers = self._ready().generate(prompts, settings)
-        self._report(requests)
+        self._report()
         return [_result(answer) for answer in answers]
 
-    def _report(self, requests: Sequence[Instance]) -> None:
+    def _report(self) -> None:
         runner = self._ready()
-        padding = sum(bool((r.metadata or {}).get("__padding_only__")) for r in requests)
-        report_cost(runner.cost, padding)
+        report_cost(runner.cost)
         runner.cost = Cost()
 
 
@@ -235,7 +234,7 @@ class Causal(_CausalModel):
             for index, answer in zip(open_requests, answers, strict=True):
                 outputs[index].append(answer.text)
             turn += 1
-        self._report(requests)
+        self._report()
         return outputs
 
 
@@ -260,7 +259,7 @@ class CausalSimple(_CausalModel):
             target = request.args[1]
             texts.append(str(target(self._doc(request)) if callable(target) else target))
         scores = self._ready().score([(prompts[i], text) for i, text in enumerate(texts)])
-        self._report(requests)
+        self._report()
         return [
             GenerationResult(LossPair((score.mean_loss, score.is_greedy)), TokenCounts())
             for score in scores
@@ -317,10 +316,9 @@ def intervened(base: type, arguments: dict[str, Any]) -> type:
     return Intervened
 
 
-def report_cost(cost: Cost, padding_only: int = 0) -> None:
+def report_cost(cost: Cost) -> None:
     """Hand the totals to lmms-eval's throughput report, where extra numbers appear as ``avg_*``."""
     summary = cost.summary()
-    requests = max(1, cost.requests - padding_only)
     log_metrics(
         total_elapsed_time=cost.seconds,
         total_gen_tokens=cost.generated_tokens,
@@ -328,7 +326,7 @@ def report_cost(cost: Cost, padding_only: int = 0) -> None:
         additional_metrics={
             "requests": cost.requests,
             "forward_passes": cost.forward_passes,
-            "forward_passes_per_request": cost.forward_passes / requests,
+            "forward_passes_per_request": cost.forward_passes / max(1, cost.requests),
             "prompt_tokens": cost.prompt_tokens,
             "peak_memory_mb": summary["peak_memory_bytes"] / 2**20,
         },
