@@ -7,12 +7,10 @@ interventions put on it.
 
 from __future__ import annotations
 
-import copy
-import functools
-from collections.abc import Callable, Sequence
+import mimetypes
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import lmms_eval.models
 from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
 from lmms_eval.api.model import lmms
 from lmms_eval.models.model_utils.gen_metrics import log_metrics
@@ -20,18 +18,17 @@ from lmms_eval.protocol import ChatMessages
 from lmms_eval.utils import simple_parse_args_string
 
 from lmms_causal.command_line import one_line_errors
-from lmms_causal.errors import UserError, nearest
-from lmms_causal.interventions.plan import Plan
+from lmms_causal.errors import UserError
 from lmms_causal.interventions.spec import parse
 from lmms_causal.models.arguments import Arguments
 from lmms_causal.models.checking import CheckedPrompts
 from lmms_causal.models.cost import Cost
 from lmms_causal.models.generation import Generation, Settings
-from lmms_causal.models.intervening import EscapedError, Intervening
+from lmms_causal.models.lmms_eval_wrappers import intervened, registered
 from lmms_causal.models.prompts import Encoder, Prompt, last_user_text_rewritten
 from lmms_causal.models.runner import Runner
 
-__all__ = ["Causal", "CausalSimple", "LossPair", "intervened"]
+__all__ = ["Causal", "CausalSimple", "LossPair"]
 
 
 class LossPair(tuple[float, bool]):
@@ -71,7 +68,7 @@ class _Factory:
             named = type(f"{cls.__name__}[{spec}]", (cls,), {"__module__": cls.__module__})
             return named(**arguments)
         arguments.pop("max_batch_size", None)
-        return intervened(_registered(base, simple=cls.is_simple), arguments)(**arguments)
+        return intervened(registered(base, simple=cls.is_simple), arguments)(**arguments)
 
 
 class _CausalModel(_Factory, lmms):
@@ -270,52 +267,6 @@ class CausalSimple(_CausalModel):
         raise UserError("several rounds need the chat type of causal; run without --force_simple")
 
 
-def intervened(base: type, arguments: dict[str, Any]) -> type:
-    """Return a subclass of a registered Hugging Face wrapper that carries our plan.
-
-    It is named after both, which the results record as ``model_backend``.
-    """
-    spec = parse(arguments.get("interventions"))
-
-    class Intervened(Intervening, base):  # type: ignore[misc, valid-type]
-        @classmethod
-        def _root(cls) -> Any:
-            return lmms
-
-        @one_line_errors
-        def _run(self, verb: str, requests: list[Instance]) -> Any:
-            if self._pending is not None:
-                self._load()
-            plan = self.spec.plan()
-            if plan.rewrites:
-                requests = [_rewritten(request, plan, type(self).is_simple) for request in requests]
-            try:
-                results = getattr(super(), verb)(requests)
-            except EscapedError as escaped:
-                raise escaped.error from None
-            if self.handle is not None and plan.touches_model:
-                passes, self.handle.forward_passes = self.handle.forward_passes, 0
-                log_metrics(0.0, 0, 0.0, {"forward_passes": passes})
-            return results
-
-        def generate_until(self, requests: list[Instance]) -> Any:
-            return self._run("generate_until", requests)
-
-        def generate_until_multi_round(self, requests: list[Instance]) -> Any:
-            return self._run("generate_until_multi_round", requests)
-
-        def loglikelihood(self, requests: list[Instance]) -> Any:
-            return self._run("loglikelihood", requests)
-
-        def clean(self) -> None:
-            self._uninstall()
-            super().clean()
-
-    Intervened.__name__ = f"{base.__name__}[{spec}]"
-    Intervened.__module__ = base.__module__
-    return Intervened
-
-
 def report_cost(cost: Cost) -> None:
     """Hand the totals to lmms-eval's throughput report, where extra numbers appear as ``avg_*``."""
     summary = cost.summary()
@@ -333,53 +284,20 @@ def report_cost(cost: Cost) -> None:
     )
 
 
-def _registered(name: str, *, simple: bool) -> type:
-    available = lmms_eval.models.list_available_models()
-    if name not in available:
-        raise UserError(
-            f"base={name}: lmms-eval has no such model{nearest(name, tuple(available))}; "
-            "`lmms-eval models` lists them"
-        )
-    if name == "causal":
-        raise UserError("base=causal: leave base out, the generic model needs none")
-    try:
-        return lmms_eval.models.get_model(name, force_simple=simple)
-    except ImportError as error:
-        raise UserError(
-            f"base={name}: cannot be imported: {error}; install what it needs "
-            "(decord comes with `pip install lmms-eval[video-legacy]`)"
-        ) from error
-    except ValueError as error:  # lmms-eval wraps import errors in this
-        raise UserError(
-            f"base={name}: {error}; install what it needs "
-            "(decord comes with `pip install lmms-eval[video-legacy]`)"
-        ) from error
-
-
-def _rewritten(request: Instance, plan: Plan, simple: bool) -> Instance:
-    """A copy of a request whose last user turn the plan has rewritten."""
-    changed = copy.copy(request)
-    context, *rest = request.args
-    if simple:
-        changed.arguments = (plan.rewrite(context), *rest)
-        return changed
-    to_messages: Callable[..., Any] = rest[0]
-
-    @functools.wraps(to_messages)
-    def rewriting(*args: Any, **kwargs: Any) -> Any:
-        result = to_messages(*args, **kwargs)
-        if isinstance(result, tuple):  # a later round: messages, done, outputs, information
-            return (last_user_text_rewritten(result[0] or [], plan.rewrite), *result[1:])
-        return last_user_text_rewritten(result, plan.rewrite)
-
-    changed.arguments = (context, rewriting, *rest[1:])
-    return changed
-
-
 def _visual_part(visual: Any) -> dict[str, Any]:
-    """A picture (or several frames, or a video's path) as a message part of lmms-eval."""
-    kind = "video" if isinstance(visual, (str, list, tuple)) else "image"
-    return {"type": kind, "url": visual}
+    """What ``doc_to_visual`` lists as a message part, told apart as lmms-eval does for chat.
+
+    A picture or a picture's path; a video's path, its frames, or a mapping with its address and the
+    seconds to show; audio, which the encoder refuses by name.
+    """
+    if isinstance(visual, Mapping):
+        kind = str(visual.get("type", "video"))
+        spans = {f"{end}_time": visual.get(f"video_{end}") for end in ("start", "end")}
+        return {"type": kind, "url": visual.get("url") or visual.get("path") or visual, **spans}
+    if isinstance(visual, str):
+        kind = (mimetypes.guess_type(visual)[0] or "video").partition("/")[0]
+        return {"type": kind if kind in ("image", "audio") else "video", "url": visual}
+    return {"type": "video" if isinstance(visual, (list, tuple)) else "image", "url": visual}
 
 
 def _keys(requests: Sequence[Instance]) -> list[str]:

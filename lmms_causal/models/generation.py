@@ -28,6 +28,17 @@ __all__ = ["Generation", "Settings", "generate"]
 
 _LENGTHS = ("max_new_tokens", "max_gen_toks", "max_tokens", "max_completion_tokens")
 _DEFAULT_MAX_NEW_TOKENS = 256
+_OURS = frozenset(
+    {
+        "eos_token_id",
+        "max_length",
+        "num_return_sequences",
+        "output_scores",
+        "pad_token_id",
+        "return_dict_in_generate",
+        "stop_strings",
+    }
+)
 _SAMPLING = ("do_sample", "temperature", "top_p", "top_k", "min_p")
 
 
@@ -63,7 +74,7 @@ class Settings:
         particular wrapper) is listed in ``ignored``.
 
         Raises:
-            UserError: sampling together with beams.
+            UserError: sampling together with beams; what is decided by the harness or by us.
         """
         given = dict(arguments)
         until = given.pop("until", None) or ()
@@ -76,6 +87,11 @@ class Settings:
             temperature = 1.0 if sampling["do_sample"] else 0.0
         known = GenerationConfig()
         options = {k: v for k, v in given.items() if hasattr(known, k) and v is not None}
+        if taken := sorted(_OURS & options.keys()):
+            raise UserError(
+                f"generation_kwargs: {taken[0]}={options[taken[0]]} cannot be set; stop texts go "
+                "into until, the length into max_new_tokens, repetitions into the task's repeats"
+            )
         if float(temperature) > 0 and options.get("num_beams", 1) > 1:
             raise UserError(
                 "generation_kwargs ask for sampling and num_beams; use one, e.g. do_sample=False"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from PIL import Image
 from torch import Tensor
 
@@ -16,6 +17,15 @@ from lmms_causal.tasks.pictures import truncation_is_an_error
 __all__ = ["Encoder", "Prompt", "Video", "last_user_text_rewritten", "open_picture", "open_video"]
 
 Message = Mapping[str, Any]
+
+_UNREADABLE = (
+    AttributeError,  # not a file at all
+    OSError,
+    SyntaxError,  # of PNG files
+    TypeError,
+    ValueError,
+    Image.DecompressionBombError,
+)
 
 
 @dataclass(frozen=True)
@@ -85,8 +95,8 @@ class Encoder:
                     images.append(open_picture(part["image"], key))
                     parts.append({"type": "image"})
                 elif part["type"] == "video":
-                    span = part.get("video_start"), part.get("video_end")
-                    video = open_video(part["video"], self.num_frames, span, key)
+                    source, span = _span_of(part)
+                    video = open_video(source, self.num_frames, span, key)
                     if getattr(self.processor, "video_processor", None) is not None:
                         videos.append(video)
                         parts.append({"type": "video"})
@@ -100,9 +110,9 @@ class Encoder:
             turns.append({"role": message["role"], "content": parts})
         if (images or videos) and self.processor is None:
             raise UserError(f"{key}: the prompt shows an image, but the model reads text only")
-        return Prompt(self._render(turns), tuple(images), tuple(videos), key)
+        return Prompt(self._render(turns, key), tuple(images), tuple(videos), key)
 
-    def _render(self, turns: list[dict[str, Any]]) -> str:
+    def _render(self, turns: list[dict[str, Any]], key: str) -> str:
         renderer = self.processor or self.tokenizer
         template = self.chat_template or getattr(renderer, "chat_template", None)
         template = template or getattr(self.tokenizer, "chat_template", None)
@@ -112,9 +122,12 @@ class Encoder:
             return "\n\n".join(_text_of(turn) for turn in turns)
         if self.processor is None:
             turns = [{"role": turn["role"], "content": _text_of(turn)} for turn in turns]
-        return renderer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=True, chat_template=template
-        )
+        try:
+            return renderer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=True, chat_template=template
+            )
+        except TemplateError as error:  # some templates know no system prompt, for example
+            raise UserError(f"{key}: the model's chat template refuses: {error}") from error
 
     def encode(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         """Tokenize and process a batch, padded on the left to ``[B, L]``.
@@ -182,7 +195,7 @@ def open_picture(source: Any, key: str = "") -> Image.Image:
                 return source if source.mode == "RGB" else source.convert("RGB")
             with Image.open(source) as picture:
                 return picture.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except _UNREADABLE as error:
         name = getattr(source, "filename", "") or source
         raise UserError(
             f"{key}: cannot read the image {name}: {error}; replace the file"
@@ -267,6 +280,15 @@ def to_device(inputs: Mapping[str, Any], device: Any, dtype: torch.dtype) -> dic
         return value.to(device, dtype) if value.is_floating_point() else value.to(device)
 
     return {name: move(value) for name, value in inputs.items()}
+
+
+def _span_of(part: Message) -> tuple[Any, tuple[float | None, float | None]]:
+    """A video part's source and the seconds to show, which lmms-eval may pack into a mapping."""
+    source = part["video"]
+    where = {**part, **source} if isinstance(source, Mapping) else part
+    if isinstance(source, Mapping):
+        source = source.get("url") or source.get("path") or source.get("video")
+    return source, (where.get("video_start"), where.get("video_end"))
 
 
 def _text_of(turn: Mapping[str, Any]) -> str:

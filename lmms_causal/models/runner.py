@@ -57,6 +57,8 @@ class Runner:
         done: Callable[[int, Generation], None] | None = None,
     ) -> list[Generation]:
         """Answer every prompt with its settings; ``done(index, answer)`` as answers come in."""
+        for names in {setting.ignored for setting in settings if setting.ignored}:
+            logger.warning("generation arguments without a meaning here: %s", ", ".join(names))
         answers: dict[int, Generation] = {}
         media, lengths = _outlines(prompts)
         groups = [(repr(setting), shown) for setting, shown in zip(settings, media, strict=True)]

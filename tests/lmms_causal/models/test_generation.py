@@ -240,6 +240,12 @@ def test_unknown_arguments_are_ignored_and_named():
     assert (settings.options, settings.until) == ({"num_beams": 2}, ("\n",))
 
 
+@pytest.mark.parametrize("name", ["num_return_sequences", "eos_token_id", "max_length"])
+def test_what_the_harness_decides_cannot_be_set_by_a_task(name):
+    with pytest.raises(UserError, match=f"{name}=2 cannot be set"):
+        Settings.from_task({name: 2})
+
+
 def test_sampling_with_beams_is_refused():
     with pytest.raises(UserError, match="num_beams"):
         Settings.from_task({"do_sample": True, "num_beams": 2})

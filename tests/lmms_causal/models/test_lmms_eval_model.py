@@ -84,6 +84,25 @@ def test_the_simple_twin_asks_with_pictures_first_and_answers_alike(saved):
     assert texts(simple) == texts(made(Causal, arguments).generate_until([chat(0)]))
 
 
+def test_visuals_are_told_apart_as_lmms_eval_does(tmp_path):
+    from lmms_eval.api.task import ConfigurableMessagesTask
+
+    from lmms_causal.models.for_lmms_eval import _visual_part
+
+    span = {"url": "c.mp4", "video_start": 1.0, "video_end": 2.0}
+    for visual in (picture(1), "a.JPG", "b.mp4", "d.wav", {"url": "e.webm"}, "noextension", span):
+        theirs, ours = ConfigurableMessagesTask._visual_to_content(visual), _visual_part(visual)
+        assert ours["type"] == theirs["type"]
+        if visual is not span:
+            assert ours["url"] == theirs["url"]
+    assert _visual_part(span) == {
+        "type": "video",
+        "url": "c.mp4",
+        "start_time": 1.0,
+        "end_time": 2.0,
+    }
+
+
 def test_repeats_of_a_document_are_sampled_apart_and_reproducibly(saved):
     hot = {"max_new_tokens": 8, "do_sample": True, "temperature": 1.5}
     requests = [chat(0, hot, repeats=2)] * 2 + [chat(1, hot, repeats=2)] * 2

@@ -136,6 +136,28 @@ def test_a_broken_video_is_refused_with_its_document(tmp_path):
         open_video(str(path), 8, key="t/3")
 
 
+def test_a_video_in_a_mapping_shows_the_part_it_names(runner, clip):
+    """As lmms-eval hands over a mapping with an address and seconds."""
+    packed = {"url": clip, "video_start": 0.4, "video_end": 1.2}
+    runner = runner("qwen2_5_vl")
+    for part in (
+        {"type": "video", "video": packed},
+        {"type": "video", "video": clip, "video_start": 0.4, "video_end": 1.2},
+    ):
+        (video,) = ask_about(runner, part)[0].videos
+        assert len(video.frames) == 5  # frames 2 to 6
+
+
+def test_a_template_that_refuses_a_conversation_is_quoted(runner):
+    from dataclasses import replace
+
+    template = "{{ raise_exception('no system prompt here') }}"
+    encoder = replace(runner("llama").encoder, chat_template=template)
+    turns = [{"role": "system", "content": [{"type": "text", "text": "Be brief."}]}]
+    with pytest.raises(UserError, match=r"t/4: .*no system prompt here"):
+        encoder.render(turns, "t/4")
+
+
 def test_media_for_a_text_model_and_unknown_media_are_refused(runner):
     runner = runner("llama")
     content = [{"type": "image", "image": picture(1)}]

@@ -1,0 +1,116 @@
+"""``base=``: our interventions on any Hugging Face wrapper that is registered with lmms-eval."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import lmms_eval.models
+from lmms_eval.api.instance import Instance
+from lmms_eval.api.model import lmms
+from lmms_eval.models.model_utils.gen_metrics import log_metrics
+
+from lmms_causal.command_line import one_line_errors
+from lmms_causal.errors import UserError, nearest
+from lmms_causal.interventions.plan import Plan
+from lmms_causal.interventions.spec import parse
+from lmms_causal.models.intervening import EscapedError, Intervening
+from lmms_causal.models.prompts import last_user_text_rewritten
+
+__all__ = ["intervened", "registered"]
+
+
+def intervened(base: type, arguments: dict[str, Any]) -> type:
+    """Return a subclass of a registered Hugging Face wrapper that carries our plan.
+
+    It is named after both, which the results record as ``model_backend``.
+    """
+    spec = parse(arguments.get("interventions"))
+
+    class Intervened(Intervening, base):  # type: ignore[misc, valid-type]
+        @classmethod
+        def _root(cls) -> Any:
+            return lmms
+
+        @one_line_errors
+        def _run(self, verb: str, requests: list[Instance]) -> Any:
+            if self._pending is not None:
+                self._load()
+            plan = self.spec.plan()
+            if plan.rewrites:
+                requests = [_rewritten(request, plan, type(self).is_simple) for request in requests]
+            try:
+                results = getattr(super(), verb)(requests)
+            except EscapedError as escaped:
+                raise escaped.error from None
+            if self.handle is not None and plan.touches_model:
+                passes, self.handle.forward_passes = self.handle.forward_passes, 0
+                log_metrics(0.0, 0, 0.0, {"forward_passes": passes})
+            return results
+
+        def generate_until(self, requests: list[Instance]) -> Any:
+            return self._run("generate_until", requests)
+
+        def generate_until_multi_round(self, requests: list[Instance]) -> Any:
+            return self._run("generate_until_multi_round", requests)
+
+        def loglikelihood(self, requests: list[Instance]) -> Any:
+            return self._run("loglikelihood", requests)
+
+        def clean(self) -> None:
+            self._uninstall()
+            super().clean()
+
+    Intervened.__name__ = f"{base.__name__}[{spec}]"
+    Intervened.__module__ = base.__module__
+    return Intervened
+
+
+def registered(name: str, *, simple: bool) -> type:
+    """Return the class behind a registered id, chat or simple type.
+
+    Raises:
+        UserError: there is none, or a package that its module needs is not installed.
+    """
+    available = lmms_eval.models.list_available_models()
+    if name not in available:
+        raise UserError(
+            f"base={name}: lmms-eval has no such model{nearest(name, tuple(available))}; "
+            "`lmms-eval models` lists them"
+        )
+    if name == "causal":
+        raise UserError("base=causal: leave base out, the generic model needs none")
+    try:
+        return lmms_eval.models.get_model(name, force_simple=simple)
+    except ImportError as error:
+        raise UserError(
+            f"base={name}: cannot be imported: {error}; install what it needs "
+            "(decord comes with `pip install lmms-eval[video-legacy]`)"
+        ) from error
+    except ValueError as error:  # lmms-eval wraps import errors in this
+        raise UserError(
+            f"base={name}: {error}; install what it needs "
+            "(decord comes with `pip install lmms-eval[video-legacy]`)"
+        ) from error
+
+
+def _rewritten(request: Instance, plan: Plan, simple: bool) -> Instance:
+    """A copy of a request whose last user turn the plan has rewritten."""
+    changed = copy.copy(request)
+    context, *rest = request.args
+    if simple:
+        changed.arguments = (plan.rewrite(context), *rest)
+        return changed
+    to_messages: Callable[..., Any] = rest[0]
+
+    @functools.wraps(to_messages)
+    def rewriting(*args: Any, **kwargs: Any) -> Any:
+        result = to_messages(*args, **kwargs)
+        if isinstance(result, tuple):  # a later round: messages, done, outputs, information
+            return (last_user_text_rewritten(result[0] or [], plan.rewrite), *result[1:])
+        return last_user_text_rewritten(result, plan.rewrite)
+
+    changed.arguments = (context, rewriting, *rest[1:])
+    return changed
