@@ -15,151 +15,24 @@ from typing import Any
 
 import lm_eval.models  # noqa: F401  registers the built-ins, before anything is looked up
 from lm_eval.api.instance import Instance
-from lm_eval.api.model import LM
 from lm_eval.api.registry import model_registry
 from lm_eval.models.hf_vlms import DEFAULT_IMAGE_PLACEHOLDER, HFMultimodalLM
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import postprocess_generated_text, replace_placeholders, resize_image
 from lm_eval.utils import simple_parse_args_string
 
-from lmms_causal._version import __version__
 from lmms_causal.command_line import one_line_errors
 from lmms_causal.errors import UserError, nearest
 from lmms_causal.interventions.spec import parse
 from lmms_causal.models.generation import Generation, Settings
-from lmms_causal.models.intervening import EscapedError, Intervening
+from lmms_causal.models.intervening_lm_eval import IntervenedLM
 from lmms_causal.models.loading import Checkpoint, available_device, pad_left
 from lmms_causal.models.prompts import Encoder, Prompt, open_picture
 from lmms_causal.models.runner import Runner
-from lmms_causal.models.weightless import renders_without_weights, weightless
 
 __all__ = ["Causal", "CausalMultimodal", "intervened"]
 
 logger = logging.getLogger(__name__)
-
-_IDENTITY = "lmms_causal/identity"
-
-
-class _Intervened(Intervening):
-    """Our part of every lm-eval model: rewriting, recording, and guarding the response cache."""
-
-    chat_rewritten = False
-    _twin: Any = None
-
-    @classmethod
-    def _root(cls) -> Any:
-        return LM
-
-    def set_cache_hook(self, cache_hook: Any) -> None:
-        """Refuse a response cache that another model or intervention has written.
-
-        lm-eval's key is the request alone: without this a second run is served the first one's
-        answers.
-
-        Raises:
-            UserError: the cache holds answers of something else.
-        """
-        answers = getattr(cache_hook, "dbdict", None)
-        if answers is not None:
-            owner = answers.get(_IDENTITY)
-            if owner is None and len(answers) == 0:
-                answers[_IDENTITY] = self.identity
-                answers.commit()
-            elif owner != self.identity:
-                _refuse_cache(owner, self.identity)
-        super().set_cache_hook(cache_hook)  # type: ignore[misc]
-
-    def apply_chat_template(
-        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
-    ) -> str:
-        """Apply the template to the history with its last user turn rewritten by the plan."""
-        plan = self.spec.plan()
-        if plan.rewrites:
-            chat_history = copy.deepcopy(chat_history)
-            for turn in reversed(chat_history):
-                if turn["role"] == "user":
-                    turn["content"] = plan.rewrite(turn["content"])
-                    break
-        self.chat_rewritten = True
-        return self._renderer().apply_chat_template(chat_history, add_generation_prompt)
-
-    def chat_template(self, chat_template: bool | str = False) -> str | None:
-        """Return the template in use; see the base class."""
-        return self._renderer().chat_template(chat_template)
-
-    @property
-    def tokenizer_name(self) -> str:
-        """Name of the tokenizer, part of the identity of cached requests."""
-        return self._renderer().tokenizer_name
-
-    def _renderer(self) -> Any:
-        """What renders prompts: the base class, or before the weights load its twin."""
-        if self._pending is None:
-            return super()
-        base = type(self).__mro__[type(self).__mro__.index(Intervening) + 1]
-        if not renders_without_weights(base) or not isinstance(
-            self._pending.get("pretrained"), str
-        ):
-            self._load()
-            return super()
-        if self._twin is None:
-            self._twin = self._telling(weightless, base, self._pending)
-        return self._twin
-
-    def _load(self) -> None:
-        super()._load()
-        self._twin = None
-        self.chat_applied = self.chat_rewritten  # what the twin was asked for
-
-    def get_model_info(self) -> dict[str, Any]:
-        """Add the canonical spec, our version and the run's cost to what lm-eval records."""
-        info = dict(super().get_model_info())  # type: ignore[misc]
-        info["lmms_causal_interventions"] = str(self.spec)
-        info["lmms_causal_version"] = __version__
-        info["lmms_causal_cost"] = self.cost_summary()
-        return info
-
-    def cost_summary(self) -> dict[str, float]:
-        """Return what was counted; a foreign wrapper counts the intervention's passes only."""
-        return {"forward_passes": self.handle.forward_passes if self.handle else 0}
-
-    def _rewritten(self, requests: Sequence[Instance]) -> list[Instance]:
-        """Requests with their contexts rewritten, unless the chat template's turn was."""
-        plan = self.spec.plan()
-        if not plan.rewrites or self.chat_rewritten:
-            return list(requests)
-        changed = []
-        for request in requests:
-            context, *rest = request.args
-            twin = copy.copy(request)
-            twin.arguments = (plan.rewrite(context), *rest)
-            changed.append(twin)
-        return changed
-
-    @one_line_errors
-    def _run(self, verb: str, requests: list[Instance], **options: Any) -> Any:
-        if self._pending is not None:
-            self._load()
-        try:
-            return getattr(super(), verb)(self._rewritten(requests), **options)
-        except EscapedError as escaped:
-            raise escaped.error from None
-
-    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> Any:
-        """Generate with the plan's rewrites; see the base class."""
-        return self._run("generate_until", requests, disable_tqdm=disable_tqdm)
-
-    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> Any:
-        """Score with the plan's rewrites; see the base class."""
-        return self._run("loglikelihood", requests, disable_tqdm=disable_tqdm)
-
-    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> Any:
-        """Score whole texts; see the base class. There is no turn to rewrite here."""
-        if self.spec.plan().rewrites:
-            raise UserError(
-                f"interventions={self.spec} rewrites a question; rolling scoring has none"
-            )
-        return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)  # type: ignore[misc]
 
 
 class _Factory:
@@ -265,7 +138,7 @@ class _Run:
         )
 
 
-class Causal(_Run, _Factory, _Intervened, HFLM):
+class Causal(_Run, _Factory, IntervenedLM, HFLM):
     """Any causal language model of transformers, with interventions."""
 
     def __init__(self, interventions: str | None = None, **arguments: Any) -> None:
@@ -291,7 +164,7 @@ class Causal(_Run, _Factory, _Intervened, HFLM):
             return super().loglikelihood(requests, disable_tqdm)
 
 
-class CausalMultimodal(_Run, _Factory, _Intervened, HFMultimodalLM):
+class CausalMultimodal(_Run, _Factory, IntervenedLM, HFMultimodalLM):
     """Any image-text-to-text model, with interventions and image log-likelihoods."""
 
     warned_of_raw_prompts = False
@@ -371,7 +244,7 @@ def intervened(base: type) -> type:
         raise UserError(
             f"base={base.__name__} is no Hugging Face wrapper of lm-eval; interventions need one"
         )
-    return type(f"Causal{base.__name__}", (_Intervened, base), {"__module__": __name__})
+    return type(f"Causal{base.__name__}", (IntervenedLM, base), {"__module__": __name__})
 
 
 def _pictures(request: Instance) -> list[Any]:
@@ -395,11 +268,3 @@ def _keys(requests: Sequence[Instance]) -> list[str]:
         keys.append(f"{request.task_name}/{request.doc_id}/{seen[identity]}")
         seen[identity] += 1
     return keys
-
-
-@one_line_errors
-def _refuse_cache(owner: str | None, identity: str) -> None:
-    raise UserError(
-        f"--use_cache: this cache holds answers of {owner or 'another model'}; this run is "
-        f"{identity}; lm-eval would serve the old answers, so use another path or delete the file"
-    )

@@ -24,7 +24,7 @@ from lmms_causal.models.arguments import Arguments
 from lmms_causal.models.checking import CheckedPrompts
 from lmms_causal.models.cost import Cost
 from lmms_causal.models.generation import Generation, Settings
-from lmms_causal.models.lmms_eval_wrappers import intervened, registered
+from lmms_causal.models.intervening_lmms_eval import intervened, registered
 from lmms_causal.models.prompts import Encoder, Prompt, last_user_text_rewritten
 from lmms_causal.models.runner import Runner
 
