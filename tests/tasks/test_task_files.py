@@ -8,6 +8,7 @@ and ``LMMS_CAUSAL_RENEW_GOLDEN=1``.
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import os
@@ -186,17 +187,19 @@ def test_no_name_occurs_twice_in_one_root() -> None:
 
 
 @pytest.mark.slow
-def test_no_name_of_ours_is_a_built_in_of_lmms_eval() -> None:
+def test_no_name_of_ours_is_a_built_in_of_lmms_eval(monkeypatch: pytest.MonkeyPatch) -> None:
     """There a built-in of the same name would silently win."""
     tasks = pytest.importorskip("lmms_eval.tasks")
+    _without_our_plug_in(monkeypatch, tasks.TaskManager, "initialize_tasks")
     built_in = tasks.TaskManager(include_defaults=True).all_tasks
     assert not set(_names()) & set(built_in)
 
 
 @pytest.mark.slow
-def test_no_name_of_ours_is_a_built_in_of_lm_eval() -> None:
+def test_no_name_of_ours_is_a_built_in_of_lm_eval(monkeypatch: pytest.MonkeyPatch) -> None:
     """There ours would win over the built-in."""
     tasks = pytest.importorskip("lm_eval.tasks")
+    _without_our_plug_in(monkeypatch, tasks.TaskManager, "__init__")
     built_in = tasks.TaskManager(include_defaults=True).all_tasks
     assert not set(_names()) & set(built_in)
 
@@ -204,3 +207,8 @@ def test_no_name_of_ours_is_a_built_in_of_lm_eval() -> None:
 def _names() -> Iterator[str]:
     for harness in HARNESSES:
         yield from catalogue.names(harness)
+
+
+def _without_our_plug_in(monkeypatch: pytest.MonkeyPatch, manager: type, method: str) -> None:
+    """Undo what another test in this process may have installed: our folder in the search."""
+    monkeypatch.setattr(manager, method, inspect.unwrap(getattr(manager, method)))
