@@ -8,7 +8,7 @@ from typing import overload
 
 from tqdm import tqdm
 
-from lmms_causal.models.prompts import Prompt
+from lmms_causal.models.prompts import Outline, Prompt
 
 __all__ = ["CheckedPrompts"]
 
@@ -26,16 +26,14 @@ class CheckedPrompts(Sequence[Prompt]):
     def __init__(self, count: int, render: Callable[[int], Prompt], *, quiet: bool = False) -> None:
         self._render = render
         self._kept: dict[int, Prompt] = {}
-        self.lengths: list[int] = []
-        self.media: list[tuple[bool, bool]] = []
+        self.outlines: list[Outline] = []
         pixels = 0
         with ThreadPoolExecutor(_WORKERS) as pool:
             rendered = pool.map(render, range(count))
             bar = tqdm(rendered, total=count, desc="Checking inputs", disable=quiet)
             try:
                 for index, prompt in enumerate(bar):
-                    self.lengths.append(len(prompt.text))
-                    self.media.append(prompt.media)
+                    self.outlines.append(prompt.outline)
                     pixels += _pixels(prompt)
                     if pixels <= _KEPT_PIXELS:
                         self._kept[index] = prompt
@@ -44,7 +42,7 @@ class CheckedPrompts(Sequence[Prompt]):
                 raise
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return len(self.outlines)
 
     @overload
     def __getitem__(self, index: int) -> Prompt: ...

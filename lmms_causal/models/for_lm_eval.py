@@ -213,11 +213,9 @@ class CausalMultimodal(_Run, _Factory, IntervenedLM, HFMultimodalLM):
         """Return ``(log probability, is greedy)`` of every continuation, with its images."""
         self._ready(requests)
         requests = self._rewritten(requests)
-        identities = [f"{r.task_name}/{r.doc_id}" for r in requests]
-        pairs = [
-            (self._prompt(r, key), r.args[1]) for r, key in zip(requests, identities, strict=True)
-        ]
-        answers = [(s.log_probability, s.is_greedy) for s in self.runner.score(pairs)]
+        prompts = [self._prompt(r, f"{r.task_name}/{r.doc_id}") for r in requests]
+        scores = self.runner.score(prompts, [request.args[1] for request in requests])
+        answers = [(score.log_probability, score.is_greedy) for score in scores]
         for request, answer in zip(requests, answers, strict=True):
             self.cache_hook.add_partial("loglikelihood", request.args, answer)
         return answers

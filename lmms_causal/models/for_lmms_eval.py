@@ -255,7 +255,7 @@ class CausalSimple(_CausalModel):
         for request in requests:
             target = request.args[1]
             texts.append(str(target(self._doc(request)) if callable(target) else target))
-        scores = self._ready().score([(prompts[i], text) for i, text in enumerate(texts)])
+        scores = self._ready().score(prompts, texts)
         self._report()
         return [
             GenerationResult(LossPair((score.mean_loss, score.is_greedy)), TokenCounts())

@@ -14,7 +14,15 @@ from torch import Tensor
 from lmms_causal.errors import UserError
 from lmms_causal.tasks.pictures import truncation_is_an_error
 
-__all__ = ["Encoder", "Prompt", "Video", "last_user_text_rewritten", "open_picture", "open_video"]
+__all__ = [
+    "Encoder",
+    "Outline",
+    "Prompt",
+    "Video",
+    "last_user_text_rewritten",
+    "open_picture",
+    "open_video",
+]
 
 Message = Mapping[str, Any]
 
@@ -44,7 +52,8 @@ class Prompt:
         text: the text with the family's own placeholders, generation prompt included.
         images: pictures, one for each image placeholder.
         videos: sampled videos, one for each video placeholder.
-        key: identity of the document (task, id, repeat); seeds sampling.
+        key: identity of the document (task, id, repeat); seeds sampling. Prompts with the same key
+            and text show the same media.
     """
 
     text: str
@@ -53,9 +62,23 @@ class Prompt:
     key: str = ""
 
     @property
-    def media(self) -> tuple[bool, bool]:
-        """Whether the prompt shows images, and whether videos; equal within a batch."""
-        return bool(self.images), bool(self.videos)
+    def outline(self) -> Outline:
+        """What is left of the prompt without its pixels."""
+        return Outline(self.text, self.key, (bool(self.images), bool(self.videos)))
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What can be kept of every prompt of a run, however many pictures they show.
+
+    Attributes:
+        text, key: as in :class:`Prompt`.
+        media: whether it shows images, and whether videos; equal within a batch.
+    """
+
+    text: str
+    key: str
+    media: tuple[bool, bool]
 
 
 @dataclass(frozen=True)
@@ -132,7 +155,7 @@ class Encoder:
     def encode(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         """Tokenize and process a batch, padded on the left to ``[B, L]``.
 
-        All prompts of a batch must show the same kinds of media (:attr:`Prompt.media`): several
+        All prompts of a batch must show the same kinds of media (:attr:`Outline.media`): several
         processors reject a mixture.
         """
         texts = [prompt.text for prompt in prompts]
@@ -156,7 +179,7 @@ class Encoder:
             )
         )
 
-    def continuation(self, prompt: Prompt, continuation: str) -> list[int]:
+    def continuation(self, prompt: Outline, continuation: str) -> list[int]:
         """Return the token ids that ``continuation`` adds after the prompt.
 
         Blanks at the prompt's end belong to the continuation, and both are tokenised together, so
@@ -167,7 +190,7 @@ class Encoder:
         """
         context = prompt.text
         special = not _starts_with_bos([context], self.tokenizer)
-        stripped = self.without_trailing_blanks(prompt).text
+        stripped = _without_trailing_blanks(context)
         whole = self.tokenizer(context + continuation, add_special_tokens=special)["input_ids"]
         prefix = self.tokenizer(stripped, add_special_tokens=special)["input_ids"]
         added = whole[len(prefix) :]
@@ -177,9 +200,9 @@ class Encoder:
             )
         return added
 
-    def without_trailing_blanks(self, prompt: Prompt) -> Prompt:
-        """Return the context that :meth:`continuation` tokens follow."""
-        return replace(prompt, text=prompt.text.rstrip(" ")) if prompt.text.strip() else prompt
+    def context(self, prompt: Prompt) -> Prompt:
+        """Return the prompt that the tokens of :meth:`continuation` follow."""
+        return replace(prompt, text=_without_trailing_blanks(prompt.text))
 
 
 def open_picture(source: Any, key: str = "") -> Image.Image:
@@ -289,6 +312,10 @@ def _span_of(part: Message) -> tuple[Any, tuple[float | None, float | None]]:
     if isinstance(source, Mapping):
         source = source.get("url") or source.get("path") or source.get("video")
     return source, (where.get("video_start"), where.get("video_end"))
+
+
+def _without_trailing_blanks(text: str) -> str:
+    return text.rstrip(" ") if text.strip() else text
 
 
 def _text_of(turn: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from lmms_causal.models import generation, scoring
 from lmms_causal.models.checking import CheckedPrompts
 from lmms_causal.models.cost import Cost
 from lmms_causal.models.generation import Generation, Settings
-from lmms_causal.models.prompts import Encoder, Prompt, to_device
+from lmms_causal.models.prompts import Encoder, Outline, Prompt, to_device
 from lmms_causal.models.scoring import Score
 
 __all__ = ["Runner"]
@@ -60,8 +59,9 @@ class Runner:
         for names in {setting.ignored for setting in settings if setting.ignored}:
             logger.warning("generation arguments without a meaning here: %s", ", ".join(names))
         answers: dict[int, Generation] = {}
-        media, lengths = _outlines(prompts)
-        groups = [(repr(setting), shown) for setting, shown in zip(settings, media, strict=True)]
+        outlines = _outlines(prompts)
+        groups = [(repr(s), outline.media) for s, outline in zip(settings, outlines, strict=True)]
+        lengths = [len(outline.text) for outline in outlines]
         for batch in self._batches(groups, lengths, "Generating"):
             chosen = [prompts[i] for i in batch]
             setting = settings[batch[0]]
@@ -83,30 +83,33 @@ class Runner:
         return [answers[index] for index in range(len(prompts))]
 
     @torch.inference_mode()
-    def score(self, pairs: Sequence[tuple[Prompt, str]]) -> list[Score]:
-        """Return the log-likelihood of every continuation after its prompt.
+    def score(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> list[Score]:
+        """Return the log-likelihood of every continuation after the prompt of the same index.
 
         Continuations of one document that differ in their last token only share a row.
         """
-        tokens = [self.encoder.continuation(prompt, text) for prompt, text in pairs]
-        rows: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-        for index, ((prompt, _), added) in enumerate(zip(pairs, tokens, strict=True)):
-            rows[(prompt.key, prompt.text, _shown(prompt), tuple(added[:-1]))].append(index)
-        members = list(rows.values())
-        first = [self.encoder.without_trailing_blanks(pairs[row[0]][0]) for row in members]
-        lengths = [len(p.text) + len(tokens[row[0]]) for p, row in zip(first, members, strict=True)]
+        outlines = _outlines(prompts)
+        tokens = [
+            self.encoder.continuation(outline, text)
+            for outline, text in zip(outlines, continuations, strict=True)
+        ]
+        shared: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+        for index, (outline, added) in enumerate(zip(outlines, tokens, strict=True)):
+            document = outline.key or index  # without a key nothing says what is shown
+            shared[(document, outline.text, tuple(added[:-1]))].append(index)
+        rows = list(shared.values())
+        lengths = [len(outlines[row[0]].text) + len(tokens[row[0]]) for row in rows]
         scores: dict[int, Score] = {}
-        for batch in self._batches([p.media for p in first], lengths, "Scoring"):
+        for batch in self._batches([outlines[row[0]].media for row in rows], lengths, "Scoring"):
+            members = [rows[index] for index in batch]
             with self.cost.clock():
-                inputs = self._encode([first[i] for i in batch])
-                found = scoring.score(
-                    self.model, inputs, [[tokens[i] for i in members[row]] for row in batch]
-                )
-            self._count(sum(len(members[row]) for row in batch), len(batch))
+                inputs = self._encode([self.encoder.context(prompts[row[0]]) for row in members])
+                found = scoring.score(self.model, inputs, [[tokens[i] for i in r] for r in members])
+            self._count(sum(map(len, members)), len(members))
             self.cost.prompt_tokens += int(inputs["attention_mask"].sum())
-            for row, values in zip(batch, found, strict=True):
-                scores.update(zip(members[row], values, strict=True))
-        return [scores[index] for index in range(len(pairs))]
+            for row, values in zip(members, found, strict=True):
+                scores.update(zip(row, values, strict=True))
+        return [scores[index] for index in range(len(prompts))]
 
     def _encode(self, prompts: Sequence[Prompt], room: int = 0) -> dict[str, Any]:
         """Encode a batch for the model, leaving ``room`` for new tokens.
@@ -118,7 +121,7 @@ class Runner:
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         length = inputs["input_ids"].shape[1]
         if limit and length + room > limit:
-            if any(prompts[0].media) or room >= limit:
+            if any(prompts[0].outline.media) or room >= limit:
                 raise UserError(
                     f"{prompts[0].key}: {length} prompt tokens and {room} new ones exceed the "
                     f"{limit} positions of the model; use a shorter prompt, smaller images, fewer "
@@ -161,18 +164,8 @@ class Runner:
                     bar.update(len(batch))
 
 
-def _shown(prompt: Prompt) -> bytes:
-    """Digest of what a prompt shows: harnesses open a picture afresh for every answer."""
-    digest = hashlib.blake2b()
-    for image in prompt.images:
-        digest.update(f"{image.mode} {image.size}".encode() + image.tobytes())
-    for video in prompt.videos:
-        digest.update(f"{video.frames.shape}".encode() + video.frames.tobytes())
-    return digest.digest()
-
-
-def _outlines(prompts: Sequence[Prompt]) -> tuple[list[tuple[bool, bool]], list[int]]:
-    """Which media each prompt shows and how long its text is, without rendering it again."""
+def _outlines(prompts: Sequence[Prompt]) -> list[Outline]:
+    """What is known of each prompt without rendering it again."""
     if isinstance(prompts, CheckedPrompts):
-        return prompts.media, prompts.lengths
-    return [prompt.media for prompt in prompts], [len(prompt.text) for prompt in prompts]
+        return prompts.outlines
+    return [prompt.outline for prompt in prompts]

@@ -168,7 +168,7 @@ class TestMultimodal:
         prompts = [model._prompt(request, "") for request in requests]
         twin = CausalSimple.create_from_arg_string(f"pretrained={saved(name)}", {"batch_size": 1})
         pairs = [(p, r.args[1]) for p, r in zip(prompts, requests, strict=True)]
-        theirs = twin._ready().score(pairs)
+        theirs = twin._ready().score(*zip(*pairs, strict=True))
         for (total, greedy), score in zip(ours, theirs, strict=True):
             assert total == pytest.approx(-score.mean_loss * score.tokens, abs=1e-3)
             assert total < 0 < score.mean_loss

@@ -23,7 +23,9 @@ def asked(monkeypatch):
     """How many requests reach the model."""
     counts = []
     score, generate = Runner.score, Runner.generate
-    monkeypatch.setattr(Runner, "score", lambda self, p: counts.append(len(p)) or score(self, p))
+    monkeypatch.setattr(
+        Runner, "score", lambda self, p, c: counts.append(len(p)) or score(self, p, c)
+    )
     monkeypatch.setattr(
         Runner, "generate", lambda self, p, *a: counts.append(len(p)) or generate(self, p, *a)
     )

@@ -51,7 +51,7 @@ def test_every_candidate_scores_as_in_a_forward_pass_of_its_own(runner, ask, nam
         for index, question in enumerate(QUESTIONS)
         for candidate in CANDIDATES
     ]
-    scores = runner.score(pairs)
+    scores = runner.score(*zip(*pairs, strict=True))
     for (prompt, candidate), score in zip(pairs, scores, strict=True):
         total, tokens, greedy = reference(runner, prompt, candidate)
         assert score.log_probability == pytest.approx(total, abs=2e-4 * tokens)
@@ -63,7 +63,7 @@ def test_every_candidate_scores_as_in_a_forward_pass_of_its_own(runner, ask, nam
 def test_single_token_candidates_of_a_document_share_one_forward_pass(runner, ask, name):
     runner = runner(name)
     prompts = [ask(runner.encoder, question, key=f"t/{question}") for question in QUESTIONS]
-    runner.score([(prompt, answer) for prompt in prompts for answer in (" A", " B", " C", " D")])
+    runner.score([p for p in prompts for _ in range(4)], [" A", " B", " C", " D"] * len(prompts))
     assert (runner.cost.forward_passes, runner.cost.requests) == (3, 12)
 
 
@@ -80,7 +80,7 @@ def test_the_greedy_continuation_is_recognised(runner, ask):
         if tokenizer(tokenizer.decode(ids[:n]), add_special_tokens=False)["input_ids"]
         == ids[:n].tolist()
     )
-    hit, miss = runner.score([(prompt, greedy), (prompt, greedy + " the wind")])
+    hit, miss = runner.score([prompt, prompt], [greedy, greedy + " the wind"])
     assert hit.is_greedy and not miss.is_greedy
 
 
@@ -102,7 +102,7 @@ def test_models_with_learned_positions_score_alike_in_a_padded_batch(ask):
     for batch_size in (1, 3):
         runner = Runner(model, encoder, Plan(), batch_size=batch_size, quiet=True)
         pairs = [(ask(encoder, q, key=q), " the wind") for q in QUESTIONS]
-        scores.append([score.log_probability for score in runner.score(pairs)])
+        scores.append([score.log_probability for score in runner.score(*zip(*pairs, strict=True))])
     assert scores[0] == pytest.approx(scores[1], abs=1e-4)
 
 
@@ -113,7 +113,7 @@ def test_vcd_scores_by_its_formula_from_two_independent_passes(runner, ask, name
     runner = runner(name, f"vcd(alpha=0.7;beta={beta};noise_step=600)", batch_size=5)
     prompts = [ask(runner.encoder, question, key=question) for question in QUESTIONS]
     pairs = [(prompt, candidate) for prompt in prompts for candidate in CANDIDATES]
-    scores = runner.score(pairs)
+    scores = runner.score(*zip(*pairs, strict=True))
     assert all(math.isfinite(score.log_probability) for score in scores)
     noised = runner._handle.plan.branches[0].media
     runner.close()
@@ -148,7 +148,9 @@ def test_with_vcd_a_score_does_not_depend_on_what_else_is_scored(runner, ask):
         made = runner("llava", "vcd(alpha=1.0;beta=0.1)", batch_size=batch_size)
         prompts = [ask(made.encoder, question, key=question) for question in QUESTIONS]
         pairs = [(prompt, candidate) for prompt in prompts for candidate in CANDIDATES][::order]
-        values.append([score.log_probability for score in made.score(pairs)][::order])
+        values.append(
+            [score.log_probability for score in made.score(*zip(*pairs, strict=True))][::order]
+        )
         made.close()
     assert values[0] == pytest.approx(values[1], abs=5e-4)
 
@@ -160,14 +162,14 @@ def test_a_blank_at_the_end_of_the_prompt_is_scored_with_the_continuation(runner
     runner = runner("llama")
     prompt = ask(runner.encoder, QUESTIONS[0])
     bare, blank = (replace(prompt, text=prompt.text + end) for end in ("Answer:", "Answer: "))
-    split, joined = runner.score([(bare, " A"), (blank, "A")])
+    split, joined = runner.score([bare, blank], [" A", "A"])
     assert split == joined
 
 
 def test_an_empty_continuation_is_refused(runner, ask):
     runner = runner("llama")
     with pytest.raises(UserError, match="adds no token"):
-        runner.score([(ask(runner.encoder, "Why?", key="task/3"), "")])
+        runner.score([ask(runner.encoder, "Why?", key="task/3")], [""])
 
 
 @pytest.mark.parametrize("name", names("vision"))
