@@ -16,7 +16,7 @@ SCORING_FLOOR = 20.0
 def contrast(factual: Tensor, counterfactual: Tensor, alpha: float) -> Tensor:
     """Return ``(1 + alpha) * factual - alpha * counterfactual``, all ``[..., V]``.
 
-    Li et al. 2023 (contrastive decoding); eq. 3 of VCD, arXiv 2311.16922.
+    As in VCD, arXiv 2311.16922, after contrastive decoding (Li et al. 2023).
     """
     return (1 + alpha) * factual - alpha * counterfactual
 
@@ -24,7 +24,7 @@ def contrast(factual: Tensor, counterfactual: Tensor, alpha: float) -> Tensor:
 def plausible(factual: Tensor, beta: float) -> Tensor:
     """Return the mask ``[..., V]`` of tokens with ``p >= beta * max p`` under the factual logits.
 
-    The adaptive plausibility constraint (eq. 4 of VCD). Computed as
+    The adaptive plausibility constraint of VCD. Computed as
     ``logit >= max logit + ln beta``, the same set without a softmax. ``beta = 0`` keeps all.
     """
     if beta == 0:

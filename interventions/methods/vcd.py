@@ -4,13 +4,14 @@ Leng et al., "Mitigating Object Hallucinations in Large Vision-Language Models t
 Contrastive Decoding", CVPR 2024, arXiv 2311.16922; code DAMO-NLP-SG/VCD.
 
 The counterfactual branch sees the same prompt with every picture diffused to step ``noise_step``.
-With ``l`` the logits of the original and ``c`` those of the noised image, decoding uses (eq. 3)
+With ``l`` the logits of the original and ``c`` those of the noised image, decoding uses
 
     (1 + alpha) * l - alpha * c
 
-restricted to the tokens with ``p >= beta * max p`` under ``l`` (eq. 4). Two passes per token.
+restricted to the tokens with ``p >= beta * max p`` under ``l``, the adaptive plausibility constraint.
+Two passes per token.
 
-Paper and code agree on the formulas. The code before 16 July 2024 reused the factual cache for the
+Formulas and schedule are those of the released code. Before 16 July 2024 that code reused the factual cache for the
 second branch after the first token, so that only first tokens were contrasted; here every token is.
 The published scripts sample (temperature 1); ``alpha`` 1, ``beta`` 0.1 (0.2 on POPE),
 ``noise_step`` 500. Greedy decoding gives higher baselines: compare like with like.
@@ -84,7 +85,7 @@ class VCD:
         return edit_pixels(inputs, edit)
 
     def combine(self, factual: Tensor, branches: Mapping[str, Tensor], scoring: bool) -> Tensor:
-        """Contrast (eq. 3) and cut off (eq. 4); all ``[..., V]``."""
+        """Contrast, and cut off what is implausible; all ``[..., V]``."""
         combined = contrast(factual, branches["noised"], self.alpha) if self.alpha else factual
         return keep_plausible(combined, factual, self.beta, scoring=scoring)
 
