@@ -8,13 +8,14 @@ With ``l`` the logits of the original and ``c`` those of the noised image, decod
 
     (1 + alpha) * l - alpha * c
 
-restricted to the tokens with ``p >= beta * max p`` under ``l``, the adaptive plausibility constraint.
-Two passes per token.
+restricted to the tokens with ``p >= beta * max p`` under ``l``, the adaptive plausibility
+constraint. Two passes per token.
 
-Formulas and schedule are those of the released code. Before 16 July 2024 that code reused the factual cache for the
-second branch after the first token, so that only first tokens were contrasted; here every token is.
-The published scripts sample (temperature 1); ``alpha`` 1, ``beta`` 0.1 (0.2 on POPE),
-``noise_step`` 500. Greedy decoding gives higher baselines: compare like with like.
+Formulas and schedule are those of the released code. Before 16 July 2024 that code reused the
+factual cache for the second branch after the first token, so that only first tokens were
+contrasted; here every token is. The published scripts sample (temperature 1); ``alpha`` 1, ``beta``
+0.1 (0.2 on POPE), ``noise_step`` 500. Greedy decoding gives higher baselines: compare like with
+like.
 """
 
 from __future__ import annotations
