@@ -27,7 +27,8 @@ from lmms_causal.interventions.spec import parse
 from lmms_causal.models.generation import Generation, Settings
 from lmms_causal.models.intervening_lm_eval import IntervenedLM
 from lmms_causal.models.loading import Checkpoint, available_device, pad_left
-from lmms_causal.models.prompts import Encoder, Prompt, open_picture
+from lmms_causal.models.media import open_picture
+from lmms_causal.models.prompts import Encoder, Prompt
 from lmms_causal.models.runner import Runner
 
 __all__ = ["Causal", "CausalMultimodal", "intervened"]

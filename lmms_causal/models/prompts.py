@@ -12,36 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from lmms_causal.errors import UserError
-from lmms_causal.tasks.pictures import truncation_is_an_error
+from lmms_causal.models.media import Video, open_picture, open_video, span_of
 
-__all__ = [
-    "Encoder",
-    "Outline",
-    "Prompt",
-    "Video",
-    "last_user_text_rewritten",
-    "open_picture",
-    "open_video",
-]
+__all__ = ["Encoder", "Outline", "Prompt", "last_user_text_rewritten", "to_device"]
 
 Message = Mapping[str, Any]
-
-_UNREADABLE = (
-    AttributeError,  # not a file at all
-    OSError,
-    SyntaxError,  # of PNG files
-    TypeError,
-    ValueError,
-    Image.DecompressionBombError,
-)
-
-
-@dataclass(frozen=True)
-class Video:
-    """Frames ``[F, H, W, 3]``, with transformers' record of their places in the file if known."""
-
-    frames: Any
-    metadata: Any | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +93,7 @@ class Encoder:
                     images.append(open_picture(part["image"], key))
                     parts.append({"type": "image"})
                 elif part["type"] == "video":
-                    source, span = _span_of(part)
+                    source, span = span_of(part)
                     video = open_video(source, self.num_frames, span, key)
                     if getattr(self.processor, "video_processor", None) is not None:
                         videos.append(video)
@@ -205,71 +180,6 @@ class Encoder:
         return replace(prompt, text=_without_trailing_blanks(prompt.text))
 
 
-def open_picture(source: Any, key: str = "") -> Image.Image:
-    """Return a picture fully decoded in RGB; ``key`` names the document that shows it.
-
-    Raises:
-        UserError: the file is missing, truncated, or not a readable picture.
-    """
-    try:
-        with truncation_is_an_error():
-            if isinstance(source, Image.Image):
-                source.load()  # a picture that a task has opened may not have been read yet
-                return source if source.mode == "RGB" else source.convert("RGB")
-            with Image.open(source) as picture:
-                return picture.convert("RGB")
-    except _UNREADABLE as error:
-        name = getattr(source, "filename", "") or source
-        raise UserError(
-            f"{key}: cannot read the image {name}: {error}; replace the file"
-        ) from error
-
-
-def open_video(
-    source: Any,
-    num_frames: int,
-    span: tuple[float | None, float | None] = (None, None),
-    key: str = "",
-) -> Video:
-    """Return ``num_frames`` evenly spaced frames of a file, or the frames that are given.
-
-    Args:
-        source: a path or address, or a sequence of pictures, which are all shown.
-        num_frames: frames to sample, both ends included; a shorter video shows all it has.
-        span: first and last second of the part to show; None for the file's own ends.
-        key: the document that shows it.
-
-    Raises:
-        UserError: the file is missing or cannot be decoded; frames of different sizes.
-    """
-    import numpy as np
-
-    if not isinstance(source, (str, bytes)) and not hasattr(source, "__fspath__"):
-        frames = [np.asarray(open_picture(frame, key)) for frame in source]
-        if len({frame.shape for frame in frames}) != 1:
-            raise UserError(f"{key}: a video needs one or more frames, all of one size")
-        return Video(np.stack(frames))
-    from transformers.video_utils import load_video
-
-    def evenly(metadata: Any, **_: Any) -> Any:
-        start, end = span
-        last = metadata.total_num_frames - 1
-        first = min(round(start * metadata.fps), last) if start is not None else 0
-        last = min(round(end * metadata.fps), last) if end is not None else last
-        count = min(num_frames, last - first + 1)
-        return np.linspace(first, last, max(count, 1)).round().astype(int)
-
-    try:
-        frames, metadata = load_video(source, backend="pyav", sample_indices_fn=evenly)
-    except ImportError as error:
-        raise UserError(f"{key}: reading {source} needs PyAV: pip install av") from error
-    except Exception as error:  # PyAV raises errors of its own for every kind of broken file
-        raise UserError(
-            f"{key}: cannot read the video {source}: {error}; replace the file"
-        ) from error
-    return Video(np.asarray(frames), metadata)
-
-
 def last_user_text_rewritten(messages: Sequence[Message], rewrite: Any) -> list[dict[str, Any]]:
     """Return the messages with the text of the last user turn replaced by ``rewrite(text)``.
 
@@ -303,15 +213,6 @@ def to_device(inputs: Mapping[str, Any], device: Any, dtype: torch.dtype) -> dic
         return value.to(device, dtype) if value.is_floating_point() else value.to(device)
 
     return {name: move(value) for name, value in inputs.items()}
-
-
-def _span_of(part: Message) -> tuple[Any, tuple[float | None, float | None]]:
-    """A video part's source and the seconds to show, which lmms-eval may pack into a mapping."""
-    source = part["video"]
-    where = {**part, **source} if isinstance(source, Mapping) else part
-    if isinstance(source, Mapping):
-        source = source.get("url") or source.get("path") or source.get("video")
-    return source, (where.get("video_start"), where.get("video_end"))
 
 
 def _without_trailing_blanks(text: str) -> str:

@@ -9,7 +9,7 @@ from PIL import Image, ImageFile
 
 from lmms_causal.errors import UserError
 from lmms_causal.models.generation import Settings
-from lmms_causal.models.prompts import open_picture, open_video
+from lmms_causal.models.media import open_picture, open_video
 from lmms_causal.testing import names, picture, video
 
 LEVELS = tuple(range(0, 250, 25))  # grey of frame 0, 1, ...; far enough apart to survive coding
