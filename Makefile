@@ -26,6 +26,7 @@ lint: $(READY)
 	$(BIN)/mypy lmms_causal tasks interventions kernels
 
 $(READY): setup.cfg pyproject.toml constraints.txt
+	@echo 'Installing into $(VENV); torch is large, this takes some minutes the first time.'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -qq --upgrade pip
 	$(BIN)/python -m pip install -qq -c constraints.txt -e '.[dev]'
