@@ -38,15 +38,28 @@ def _one_torch_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+def available() -> Callable[[str], str]:
+    """``available(name)``: the name back, or a skip where its processor lacks a package."""
+    from lmms_causal.testing import family
+
+    def check(name: str) -> str:
+        if missing := family(name).missing():
+            pytest.skip(f"the processor of {name} needs {', '.join(missing)}")
+        return name
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def saved(
+    tmp_path_factory: pytest.TempPathFactory, available: Callable[[str], str]
+) -> Callable[[str], str]:
     """``saved(name)``: the folder of a family's tiny random model, written once a session."""
-    from lmms_causal.testing import family, save
+    from lmms_causal.testing import save
 
     @cache
     def folder(name: str) -> str:
-        if missing := family(name).missing():
-            pytest.skip(f"the processor of {name} needs {', '.join(missing)}")
-        return str(save(name, tmp_path_factory.mktemp(name)))
+        return str(save(available(name), tmp_path_factory.mktemp(name)))
 
     return folder
 

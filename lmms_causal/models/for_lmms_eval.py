@@ -8,6 +8,7 @@ interventions put on it.
 from __future__ import annotations
 
 import mimetypes
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -131,9 +132,9 @@ class _CausalModel(_Factory, lmms):
         *_, doc_id, task, split = request.args
         return self.task_dict[task][split][doc_id]
 
+    @abstractmethod
     def _messages(self, request: Instance) -> list[dict[str, Any]]:
         """The conversation of a request, with parts as transformers names them."""
-        raise NotImplementedError
 
     def _gen_kwargs(self, request: Instance) -> dict[str, Any]:
         return next(part for part in request.args if isinstance(part, dict))

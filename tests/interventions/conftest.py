@@ -7,9 +7,8 @@ from functools import cache
 from typing import Any
 
 import pytest
-import torch
 
-from lmms_causal.testing import build, family
+from lmms_causal.testing import build
 
 _Built = Callable[[str], tuple[Any, Any]]
 
@@ -21,20 +20,13 @@ def _build(name: str) -> tuple[Any, Any]:
     return model, processor
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
-def tiny() -> Iterator[_Built]:
+def tiny(available: Callable[[str], str]) -> Iterator[_Built]:
     """Return ``tiny(name) -> (model, processor)``; afterwards the models must be untouched."""
     used: dict[str, Any] = {}
 
     def get(name: str) -> tuple[Any, Any]:
-        if missing := family(name).missing():
-            pytest.skip(f"the processor of {name} needs {', '.join(missing)}")
-        used[name] = _build(name)
+        used[name] = _build(available(name))
         return used[name]
 
     yield get

@@ -12,7 +12,7 @@ from lmms_causal.interventions import parse
 from lmms_causal.models.loading import pad_left
 from lmms_causal.models.prompts import Encoder, Prompt
 from lmms_causal.models.runner import Runner
-from lmms_causal.testing import build, family, picture
+from lmms_causal.testing import build, picture
 
 
 @cache
@@ -24,14 +24,12 @@ def _built(name: str) -> tuple[Any, Encoder]:
 
 
 @pytest.fixture
-def runner() -> Iterator[Callable[..., Runner]]:
+def runner(available: Callable[[str], str]) -> Iterator[Callable[..., Runner]]:
     """``runner(family, spec, batch_size)``; afterwards the models must be as they were."""
     made: list[Runner] = []
 
     def make(name: str, spec: str | None = None, batch_size: int = 1) -> Runner:
-        if missing := family(name).missing():
-            pytest.skip(f"the processor of {name} needs {', '.join(missing)}")
-        model, encoder = _built(name)
+        model, encoder = _built(available(name))
         made.append(Runner(model, encoder, parse(spec).plan(), batch_size=batch_size, quiet=True))
         return made[-1]
 
