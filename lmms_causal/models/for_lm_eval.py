@@ -77,6 +77,11 @@ class _Run:
         self._seed = int(seed)
         super().__init__(interventions, **arguments)  # type: ignore[call-arg]
 
+    @property
+    def identity(self) -> str:
+        """The answers' origin, with the seed: lm-eval caches those sampled without `do_sample`."""
+        return f"{super().identity}|seed={self._seed}"  # type: ignore[misc]
+
     def _install(self) -> None:
         if isinstance(self.think_end_token, int):  # type: ignore[attr-defined]
             raise UserError(
@@ -89,6 +94,7 @@ class _Run:
             Encoder(self.tokenizer, getattr(self, "processor", None)),  # type: ignore[attr-defined]
             self.spec.plan(),  # type: ignore[attr-defined]
             quiet=self.rank != 0,  # type: ignore[attr-defined]
+            max_length=self._max_length,  # type: ignore[attr-defined]
         )
         size = self.batch_size  # type: ignore[attr-defined]
         self.runner.batch_size = self._detect_batch_size() if size == "auto" else int(size)
@@ -190,7 +196,8 @@ class CausalMultimodal(_Run, _Factory, IntervenedLM, HFMultimodalLM):
             context = replace_placeholders(
                 context, DEFAULT_IMAGE_PLACEHOLDER, self.image_token, self.max_images
             )
-        return Prompt(context, tuple(picture.convert("RGB") for picture in pictures), (), key)
+        shown = tuple(open_picture(picture, key) for picture in pictures)  # no copy of an RGB one
+        return Prompt(context, shown, (), key)
 
     def _warn_of_raw_prompts(self) -> None:
         if getattr(self.processor, "chat_template", None) and not self.warned_of_raw_prompts:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
+from lm_eval.models.hf_vlms import DEFAULT_IMAGE_PLACEHOLDER
 
 from lmms_causal._version import __version__
 from lmms_causal.command_line import one_line_errors
@@ -58,7 +60,7 @@ class IntervenedLM(Intervening):
             chat_history = copy.deepcopy(chat_history)
             for turn in reversed(chat_history):
                 if turn["role"] == "user":
-                    turn["content"] = plan.rewrite(turn["content"])
+                    turn["content"] = self._reworded(turn["content"])
                     break
         self.chat_rewritten = True
         return self._renderer().apply_chat_template(chat_history, add_generation_prompt)
@@ -103,6 +105,26 @@ class IntervenedLM(Intervening):
         """Return what was counted; a foreign wrapper counts the intervention's passes only."""
         return {"forward_passes": self.handle.forward_passes if self.handle else 0}
 
+    @one_line_errors
+    def _reworded(self, text: str) -> str:
+        """The text as the plan sends it; the placeholders of pictures around it stay and are once.
+
+        Raises:
+            UserError: pictures in the middle of the text, whose places a repetition would lose.
+        """
+        rewrite = self.spec.plan().rewrite
+        if not getattr(self, "MULTIMODAL", False):
+            return rewrite(text)
+        mark = re.escape(DEFAULT_IMAGE_PLACEHOLDER)
+        around = re.fullmatch(rf"((?:\s*{mark})*)(.*?)((?:{mark}\s*)*)", text, re.DOTALL)
+        before, words, after = around.groups()  # type: ignore[union-attr]  # .*? matches anything
+        if DEFAULT_IMAGE_PLACEHOLDER in words:
+            raise UserError(
+                f"interventions={self.spec} rewrites a question, and here pictures stand inside "
+                "it; with few-shot examples add --apply_chat_template --fewshot_as_multiturn"
+            )
+        return before + rewrite(words) + after
+
     def _rewritten(self, requests: Sequence[Instance]) -> list[Instance]:
         """Requests with their contexts rewritten, unless the chat template's turn was."""
         plan = self.spec.plan()
@@ -112,7 +134,7 @@ class IntervenedLM(Intervening):
         for request in requests:
             context, *rest = request.args
             twin = copy.copy(request)
-            twin.arguments = (plan.rewrite(context), *rest)
+            twin.arguments = (self._reworded(context), *rest)
             changed.append(twin)
         return changed
 

@@ -32,16 +32,26 @@ class Runner:
         encoder: renders and tokenises.
         cost: running totals.
         batch_size: rows in one forward pass.
+        max_length: tokens of prompt and answer together; the model's positions by default.
     """
 
     def __init__(
-        self, model: Any, encoder: Encoder, plan: Plan, *, batch_size: int = 1, quiet: bool = False
+        self,
+        model: Any,
+        encoder: Encoder,
+        plan: Plan,
+        *,
+        batch_size: int = 1,
+        quiet: bool = False,
+        max_length: int | None = None,
     ) -> None:
         self.model = model
         self.encoder = encoder
         self.cost = Cost()
         self._handle: Handle = apply(model, plan)
         self.batch_size = batch_size
+        positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        self.max_length = int(max_length) if max_length else positions
         self._quiet = quiet
 
     def close(self) -> None:
@@ -103,7 +113,10 @@ class Runner:
         for batch in self._batches([outlines[row[0]].media for row in rows], lengths, "Scoring"):
             members = [rows[index] for index in batch]
             with self.cost.clock():
-                inputs = self._encode([self.encoder.context(prompts[row[0]]) for row in members])
+                contexts = [self.encoder.context(prompts[row[0]]) for row in members]
+                # the last token of a continuation is predicted, not read
+                room = max(len(tokens[row[0]]) for row in members) - 1
+                inputs = self._encode(contexts, room)
                 found = scoring.score(self.model, inputs, [[tokens[i] for i in r] for r in members])
             self._count(sum(map(len, members)), len(members))
             self.cost.prompt_tokens += int(inputs["attention_mask"].sum())
@@ -118,17 +131,17 @@ class Runner:
         placeholders of an image would break it, so there it is an error.
         """
         inputs = self.encoder.encode(prompts)
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        limit = self.max_length
         length = inputs["input_ids"].shape[1]
         if limit and length + room > limit:
             if any(prompts[0].outline.media) or room >= limit:
                 raise UserError(
                     f"{prompts[0].key}: {length} prompt tokens and {room} new ones exceed the "
-                    f"{limit} positions of the model; use a shorter prompt, smaller images, fewer "
+                    f"{limit} positions there are; use a shorter prompt, smaller images, fewer "
                     "frames or a smaller max_new_tokens"
                 )
             logger.warning(
-                "%s: the prompt has %d tokens, the model room for %d; its beginning is cut off",
+                "%s: the prompt has %d tokens, and there is room for %d; its beginning is cut off",
                 prompts[0].key,
                 length,
                 limit - room,

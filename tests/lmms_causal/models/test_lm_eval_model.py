@@ -63,6 +63,13 @@ class TestText:
             ours = made(Causal, saved(name)).generate_until(requests)
             assert ours == HFLM(saved(name), device="cpu", batch_size=1).generate_until(requests)
 
+    def test_a_given_max_length_cuts_prompts_as_in_stock_hf(self, saved):
+        requests = [generating(0, context=" ".join(QUESTIONS))]
+        ours = made(Causal, saved("llama"), max_length=12).generate_until(requests)
+        stock = HFLM(saved("llama"), device="cpu", batch_size=1, max_length=12)
+        assert ours == stock.generate_until(requests)
+        assert ours != made(Causal, saved("llama")).generate_until(requests)
+
     def test_padded_batches_answer_like_single_runs(self, saved):
         requests = [generating(i) for i in range(3)]
         single, batched = (
@@ -226,6 +233,29 @@ class TestMultimodal:
         requests = [Instance("generate_until", {}, ("<image>?", GREEDY, broken), 0, ("toy", 4, 1))]
         with pytest.raises(UserError, match=r"toy/4/0: cannot read the image .*x\.jpg"):
             model.generate_until(requests)
+
+    def test_re2_repeats_the_words_and_not_the_picture(self, saved):
+        plain, twice = (
+            made(CausalMultimodal, saved("llava"), interventions=spec) for spec in ("none", "re2")
+        )
+        words = f"{QUESTIONS[0]} \n\nRead the question again: {QUESTIONS[0]}"
+        by_hand = plain.generate_until([generating(0, context=words, image=True)])
+        assert twice.generate_until([generating(0, image=True)]) == by_hand
+        turn = [{"role": "user", "content": f"<image>\n{QUESTIONS[0]}"}]
+        rendered = twice.apply_chat_template(turn)
+        assert rendered.count(QUESTIONS[0]) == 2 and rendered.count("<image>") == 1
+
+    def test_re2_refuses_a_turn_with_pictures_inside(self, saved):
+        model = made(CausalMultimodal, saved("llava"), interventions="re2")
+        shots = "<image>What? A ball.\n\n<image>What?"
+        with pytest.raises(UserError, match="fewshot_as_multiturn"):
+            model.apply_chat_template([{"role": "user", "content": shots}])
+
+    def test_pictures_in_rgb_are_not_copied(self, saved):
+        model = made(CausalMultimodal, saved("llava"))
+        request = generating(0, image=True)
+        model._ready([request])
+        assert model._prompt(request, "toy/0/0").images[0] is request.args[2]["visual"][0]
 
 
 class TestBeforeLoading:

@@ -117,3 +117,12 @@ def test_lm_eval_refuses_a_cache_that_another_model_wrote(saved, tmp_path):
     ours = CausalMultimodal.create_from_arg_obj({"pretrained": saved("llava"), "device": "cpu"})
     with pytest.raises(UserError, match="another model"):
         CachingLM(ours, path)
+
+
+def test_a_seed_is_part_of_what_lm_eval_s_cache_belongs_to(saved):
+    """It caches what is sampled by a temperature alone, without ``do_sample``."""
+    first, other = (
+        CausalMultimodal.create_from_arg_obj({"pretrained": saved("llava"), "seed": seed})
+        for seed in (0, 1)
+    )
+    assert first.identity != other.identity

@@ -183,3 +183,27 @@ def test_the_identity_plan_is_bit_exact(runner, ask, name):
             with apply(runner.model, spec) as handle:
                 assert torch.equal(runner.model(**inputs).logits, plain)
                 assert handle.forward_passes == 0
+
+
+def test_a_text_prompt_makes_room_for_what_is_scored():
+    """Learned positions end where the model's do; beyond them there is nothing to look up."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from lmms_causal.models.prompts import Prompt
+    from lmms_causal.testing import build
+
+    _, tokenizer = build("llama")
+    torch.manual_seed(0)
+    shape = {"n_positions": 16, "n_embd": 8, "n_layer": 1, "n_head": 1}
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **shape)).eval()
+    runner = Runner(model, Encoder(tokenizer), Plan(), quiet=True)
+    prompt = Prompt("Why did the glass fall? Why did the boy see it? Why?", key="toy/0")
+    (score,) = runner.score([prompt], [" because the wind"])
+
+    tokens = tokenizer(prompt.text)["input_ids"]
+    added = tokenizer(" because the wind", add_special_tokens=False)["input_ids"]
+    assert len(tokens) > 16
+    row = torch.tensor([(tokens + added)[-17:]])
+    logits = model(row[:, :-1]).logits[0].log_softmax(-1)
+    expected = sum(logits[-len(added) + i, token].item() for i, token in enumerate(added))
+    assert score.log_probability == pytest.approx(expected, abs=1e-5)
