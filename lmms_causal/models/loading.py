@@ -118,16 +118,28 @@ class Checkpoint:
         return str(self.device) if self.device else available_device()
 
     def load_readers(self) -> tuple[Any, Any | None]:
-        """Load the tokenizer, padding on the left, and the processor (None for a text model)."""
+        """Load the tokenizer, padding on the left, and the processor (None for a text model).
+
+        Raises:
+            UserError: the checkpoint comes without them, or they need a package that is missing.
+        """
         source, common = resolve(self.pretrained), self._common()
-        processor = None
-        if self.kind() == "vision":
-            processor = transformers.AutoProcessor.from_pretrained(
-                source, **self.processor, **common
-            )
-            tokenizer = processor.tokenizer
-        else:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(source, **common)
+        vision = self.kind() == "vision"
+        try:
+            if vision:
+                processor = transformers.AutoProcessor.from_pretrained(
+                    source, **self.processor, **common
+                )
+                tokenizer = processor.tokenizer
+            else:
+                processor = None
+                tokenizer = transformers.AutoTokenizer.from_pretrained(source, **common)
+        except (AttributeError, ImportError, OSError, ValueError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            wanted = "processor" if vision else "tokenizer"
+            raise UserError(
+                f"pretrained={self.pretrained}: its {wanted} cannot be loaded: {reason}"
+            ) from error
         pad_left(tokenizer)
         return tokenizer, processor
 

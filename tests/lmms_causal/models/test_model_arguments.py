@@ -84,6 +84,19 @@ def test_a_folder_without_weights_is_one_line(saved, tmp_path, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
+def test_a_folder_without_its_processor_is_one_line(tmp_path):
+    import shutil
+
+    from lmms_causal import tiny_llava
+
+    shutil.copytree(tiny_llava.path(), tmp_path / "model")
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        (tmp_path / "model" / name).unlink(missing_ok=True)
+    with pytest.raises(UserError, match="its processor cannot be loaded") as caught:
+        Arguments.read({"pretrained": str(tmp_path / "model")}).encoder()
+    assert "\n" not in str(caught.value)
+
+
 def test_none_means_the_default_for_every_argument(saved):
     names = ("interventions", "system_prompt", "chat_template", "adapter", "dtype", "device")
     given = {"pretrained": saved("llava"), **dict.fromkeys(names, "None")}
