@@ -222,10 +222,12 @@ class SeededDraw(LogitsProcessor):
         draws = torch.cat(
             [torch.rand(1, generator=g, dtype=torch.float64) for g in self._generators]
         )
-        cumulative = scores.softmax(dim=-1, dtype=torch.float64).cumsum(dim=-1)
-        target = draws.to(scores.device)[:, None] * cumulative[:, -1:]
+        # Apple's GPUs have no float64
+        precise = scores.cpu() if scores.device.type == "mps" else scores
+        cumulative = precise.softmax(dim=-1, dtype=torch.float64).cumsum(dim=-1)
+        target = draws.to(precise.device)[:, None] * cumulative[:, -1:]
         token = torch.searchsorted(cumulative, target, right=True)
-        token = token.clamp(max=scores.shape[-1] - 1)
+        token = token.clamp(max=scores.shape[-1] - 1).to(scores.device)
         return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
 
 
