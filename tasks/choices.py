@@ -7,6 +7,7 @@ as an invalid answer, which is wrong. None of them guesses.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 __all__ = ["parse_letter", "parse_word", "parse_yes_no", "strip_reasoning"]
@@ -15,7 +16,31 @@ _REASONING = r"(?:think|thinking|thought|reasoning|analysis)"
 _CLOSED_BLOCK = re.compile(rf"<({_REASONING})>.*?</\1>", re.IGNORECASE | re.DOTALL)
 _STRAY_END = re.compile(rf"^.*</{_REASONING}>", re.IGNORECASE | re.DOTALL)
 _STRAY_START = re.compile(rf"<{_REASONING}>.*$", re.IGNORECASE | re.DOTALL)
-_WORD = re.compile(r"\w+(?:'\w+)?")
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+_MARKUP = re.compile(r"[*$]|__|\\(?:boxed|text\w*|math\w*)")
+
+_NAMED = r"(?:[Oo]ption|[Cc]aption|[Cc]hoice)"
+#: Words that no article stands before: "A because ..." answers, "A dog ..." tells of a dog.
+_AFTER_A_LETTER = (
+    "is|was|are|has|does|seems|would|should|because|since|as|for|which|that|based|due|given|and|or|"
+    "but|not|over|rather|with|in|on|from|if|while|so|it|the|where|when|by|here|instead|to"
+)
+_APPROVED = r"(?:is|seems|would be)\s+(?:the\s+)?(?:correct|right|best|better|answer)"
+_RIGHT_ONE = (
+    r"\b(?:correct|right|better|best)\s+(?:option|caption|choice|one)"
+    r"(?:\s+(?:for|in)\s+(?:this|the)\s+(?:picture|image))?\s+(?:is|would be|should be)\s*:?\s*"
+)
+_NOT = (
+    r"(?:\b(?:[Nn]ot|cannot|[Nn]either|nor|than|instead of)|n't)\s+(?:be\s+)?"
+    r"(?:(?:think|believe|say)\s+)?(?:that\s+)?(?:the\s+)?"
+)
+_VERB = r"\s+(?:is|are|was|seems|looks|has|gets|puts)"
+_FILLING = r"(?:\s+cause\s+and\s+effect)?(?:\s+(?!and|but|so|because|right|correct|best|better)\w+)"
+_WRONG = (
+    rf"(?:(?:{_VERB}(?:{_FILLING}{{0,2}}|\s+cause\s+and\s+effect))\s+"
+    r"(?:not|wrong|incorrect|false|invalid|reversed|swapped|backwards?|(?:the\s+)?reverse)\b"
+    r"|\s+(?:reverses|swaps|cannot|can't|does\s+not|doesn't|isn't|wouldn't)\b)"
+)
 
 
 def strip_reasoning(text: str) -> str:
@@ -34,12 +59,14 @@ def strip_reasoning(text: str) -> str:
 def parse_letter(text: str, options: Mapping[str, str] | Sequence[str]) -> str | None:
     """The option letter that the text commits to.
 
-    Tried in this order, the first that applies decides:
+    Letters that the text rejects ("A is wrong", "not A") or only lists ("A or B") do not count, nor
+    does the article "A". Then, in this order, the first that applies decides:
 
     1. the whole text is a letter: ``B``, ``(b)``, ``**B**.``;
-    2. the last "answer ... B";
-    3. a letter with a delimiter at the start: ``B. The dog ...``;
-    4. letters after "option", "caption" or "choice" or in parentheses, if they all agree;
+    2. the last "answer ... B", "right caption is B" or "choose B";
+    3. a letter with a delimiter, or "because", at the start: ``B. The dog ...``;
+    4. letters that are called right, stand after "option", "caption" or "choice", or in
+       parentheses, if they all agree;
     5. a capital letter as last word, if no other option letter stands anywhere;
     6. one option's own text occurs in the answer, case and punctuation aside, and no other's.
 
@@ -49,31 +76,65 @@ def parse_letter(text: str, options: Mapping[str, str] | Sequence[str]) -> str |
 
     >>> parse_letter("The answer is (B).", "AB")
     'B'
+    >>> parse_letter("Option A is wrong, so B", "AB")
+    'B'
     >>> parse_letter("A man is waving.", "AB") is None
     True
     """
-    text = strip_reasoning(text).replace("*", "").strip()
+    written = strip_reasoning(text)
+    plain = unicodedata.normalize("NFKC", written).replace("。", ".").replace("、", ",")
+    plain = _MARKUP.sub("", plain.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")).strip()
     letters = "".join(options)
-    one = rf"[(\[{{\"'`]*([{letters}])[)\]}}\"'`]*"
-    if whole := re.fullmatch(rf"{one}[.:,;!]?", text, re.IGNORECASE):
+    one = rf"[(\[{{<\"'`]*([{letters}])[)\]}}>\"'`]*"
+    if whole := re.fullmatch(rf"{one}[.:,;!]?", plain, re.IGNORECASE):
         return whole[1].upper()
-    # "the answer is a matter of taste": a small letter counts at the end of the text only.
-    lead = r"\b[Aa]nswer(?:\s+(?:is|would be|should be))?\s*[:=]?\s*"
-    lead += r"(?:(?:the\s+)?(?:option|caption|choice)\s+)?"
-    if declared := re.findall(rf"{lead}{one}(?![\w'])", text):
-        return declared[-1]
+    return _committed(_without_rejected(plain, letters), letters, one) or (
+        _only_quoted(written, options) if isinstance(options, Mapping) else None
+    )
+
+
+def _committed(text: str, letters: str, one: str) -> str | None:
+    """Rules 2 to 5 of `parse_letter`."""
+    alone, apart = r"(?<![A-Za-z0-9'])", r"(?![A-Za-z0-9'])"
+    # "answer: A dog ..." and, of small letters, "the answer is a matter of taste" name no option.
+    stands = rf"{apart}(?!(?<=A)\s+(?!(?:{_AFTER_A_LETTER})\b)[a-z])(?!\s*\?)"
+    lead = r"(?:(?<![A-Za-z])[Aa]nswer|答案)(?:\s+(?:is|would be|should be)|是)?\s*[:=]?\s*"
+    lead = rf"(?:{lead}|{_RIGHT_ONE}|\b(?:choose|pick|select|go\s+with)\s+|选)"
+    lead += rf"(?:(?:the\s+)?{_NAMED}\s+)?"
+    if declared := re.findall(rf"{lead}{one}{stands}", text):
+        return str(declared[-1])
     if declared := re.findall(rf"{lead}{one}[.!]?$", text, re.IGNORECASE):
-        return declared[-1].upper()
-    if leading := re.match(rf"[(\[]?([{letters}])(?:\s*[.:)\]]+\s|[ \t]*\n)", text):
-        return leading[1]
-    named = set(re.findall(rf"\b(?:[Oo]ption|[Cc]aption|[Cc]hoice)\s+{one}(?![\w'])", text))
+        return str(declared[-1]).upper()
+    start = r"(?:\s*[.:)\]]+\s|\s*[,;]\s|\s+[-\u2013\u2014]+\s|[ \t]*\n|\s+(?:because|since)\b)"
+    if leading := re.match(rf"[(\[]?([{letters}]){start}", text):
+        # A repeated question starts several lines with letters.
+        starts = re.findall(rf"^[(\[]?([{letters}])(?:[.:)\]]|\s*$)", text, re.MULTILINE)
+        starts += re.findall(rf"\s([{letters}])[:)]\s", text)
+        return leading[1] if set(starts) <= {leading[1]} else None
+    named = set(re.findall(rf"\b{_NAMED}\s*:?\s+{one}{apart}(?!\s*\?)", text))
     named |= set(re.findall(rf"\(([{letters}])\)", text))
+    named |= set(re.findall(rf"{alone}{one}\s+{_APPROVED}\b", text))
     if named:
         return named.pop() if len(named) == 1 else None
-    mentioned = set(re.findall(rf"(?<![\w'])([{letters}])(?![\w'])", text))
-    if len(mentioned) == 1 and re.search(rf"(?<![\w']){one}[.!]?$", text):
+    mentioned = set(re.findall(rf"{alone}([{letters}]){apart}", text))
+    if len(mentioned) == 1 and re.search(rf"{alone}{one}[.!]?$", text):
         return mentioned.pop()
-    return _only_quoted(text, options) if isinstance(options, Mapping) else None
+    return None
+
+
+def _without_rejected(text: str, letters: str) -> str:
+    """The text with "-" for every letter that it rejects or only lists."""
+    one = rf"(?<![A-Za-z0-9'])[(\"'`]*[{letters}][)\"'`]*(?![A-Za-z0-9'])"
+    named = rf"(?:{_NAMED}s?\s+)?"
+    rejected = (
+        rf"{_NOT}{named}{one}",
+        rf"{one}{_WRONG}",
+        rf"{one}\s*(?:\bor\b|\band\b|\bnor\b|/|&)\s*{named}{one}(?!\s+(?:is|has|seems)\b)",
+        rf"{one}\s*,\s*{named}{one}\s*(?=[.!]|$)",
+    )
+    for pattern in rejected:
+        text = re.sub(pattern, lambda match: re.sub(rf"\b[{letters}]\b", "-", match[0]), text)
+    return text
 
 
 def parse_word(text: str, words: Sequence[str]) -> str | None:

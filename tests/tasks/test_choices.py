@@ -32,6 +32,21 @@ OPTIONS = {"A": "The lamp is lit because it is dark.", "B": "It is dark because 
         ("A or B, let me see</think> B", "B"),
         ("It is dark because the lamp is lit", "B"),
         ('I would say: "the lamp is lit, because it is dark!"', "A"),
+        ("Option A is wrong, so B", "B"),
+        ("Caption B is reversed, so A is the answer.", "A"),
+        ("B, A has cause and effect reversed", "B"),
+        ("Option A is incorrect. Option B is correct.", "B"),
+        ("A, not B", "A"),
+        ("A or B? B", "B"),
+        ("A is right and B is wrong", "A"),
+        ("The correct caption is A. The", "A"),
+        ("Caption A correctly states that", "A"),
+        ("B because the lamp", "B"),
+        ("B - the lamp", "B"),
+        ("__B__", "B"),
+        (r"The answer is $\boxed{\text{B}}$", "B"),
+        ("答案是B。", "B"),
+        ("（Ｂ）", "B"),
     ],
 )
 def test_a_committed_answer_is_read(text: str, letter: str) -> None:
@@ -51,6 +66,19 @@ def test_a_committed_answer_is_read(text: str, letter: str) -> None:
         "<think>The answer is B, I am quite sure, but let me",
         "The lamp is lit because it is dark. It is dark because the lamp is lit.",
         "I cannot see the picture.",
+        "A or B",
+        "The answer is A or B.",
+        "Answer: A, B",
+        "Answer: neither A nor B",
+        "Option A is wrong",
+        "Not A.",
+        "The answer is not B",
+        "I do not think that A is right",
+        "A is wrong. B is wrong.",
+        "Answer: A lamp is lit because",
+        "The answer is B? No, A",
+        "A. The lamp is lit because it is dark.\nB. It is dark because the lamp is lit.",
+        "A\nB",
     ],
 )
 def test_an_uncommitted_answer_is_invalid(text: str) -> None:
@@ -69,6 +97,7 @@ def test_the_first_listed_word_counts_and_only_whole_words() -> None:
     assert parse_word("reddish", colours) is None
     assert parse_yes_no("No. Yes would be wrong.") == "no"
     assert parse_yes_no("I know nothing") is None
+    assert parse_yes_no("__Yes__") == "yes"
 
 
 def test_reasoning_is_removed_also_when_a_tag_is_missing() -> None:

@@ -24,7 +24,10 @@ from lmms_causal.errors import UserError
 from lmms_causal.tasks import HARNESSES, catalogue, roots
 
 GOLDEN = Path(__file__).with_name("golden_scores.json")
-ANSWERS = ("A", "B", "(B)", "Answer: A", "Yes", "no.", "", "red", "I cannot see it.")
+ANSWERS = (
+    *("A", "B", "(B)", "Answer: A", "Yes", "no.", "", "red", "I cannot see it."),
+    *("Option A is wrong, so B", "The answer is A or B."),
+)
 
 LMMS_EVAL = [name for name in catalogue.names("lmms-eval") if catalogue.members(name) == (name,)]
 LM_EVAL = [name for name in catalogue.names("lm-eval") if catalogue.members(name) == (name,)]
@@ -42,7 +45,7 @@ def test_lmms_eval_builds_requests_with_pictures(name: str, load_lmms_eval: Call
     task = load_lmms_eval(name, "simple" if chooses else "chat")[name]
     task.build_all_requests(limit=2)
     doc = task.test_docs()[0]
-    assert task.instances and task.VERSION == 1.0
+    assert task.instances and task.VERSION == 1.1
     pictures = 0 if "blind" in name else 1
     if chooses:
         context, continuation, doc_to_visual, *_ = task.instances[0].args
@@ -65,7 +68,7 @@ def test_lm_eval_builds_requests_with_pictures(name: str, load_lm_eval: Callable
     task.build_all_requests(limit=2)
     doc = task.eval_docs[0]
     args = task.instances[0].args
-    assert task.VERSION == 1.0
+    assert task.VERSION == 1.1
     if "blind" in name:
         assert args[0] == doc["text"] and len(args) == 2
     else:
@@ -76,6 +79,28 @@ def test_lm_eval_builds_requests_with_pictures(name: str, load_lm_eval: Callable
         assert args[1]["until"] == [] and args[1]["max_gen_toks"] > 0
     else:
         assert args[1] == task.doc_to_choice(doc)[0]
+
+
+def test_few_shot_examples_cannot_come_from_the_questions_themselves(
+    load_lmms_eval: Callable, load_lm_eval: Callable
+) -> None:
+    """Both harnesses refuse ``--num_fewshot`` for a task that sets 0; the only split is the test."""
+    for name in LM_EVAL:
+        assert load_lm_eval(name)[name].config.num_fewshot == 0
+    for name in LMMS_EVAL:
+        assert load_lmms_eval(name, "simple")[name].config.num_fewshot == 0
+
+
+def test_rates_without_a_good_direction_claim_none(
+    load_lmms_eval: Callable, load_lm_eval: Callable
+) -> None:
+    loaded = [load_lm_eval(name)[name] for name in LM_EVAL]
+    loaded += [load_lmms_eval(name, "simple")[name] for name in LMMS_EVAL]
+    directions = [item for task in loaded for item in task.higher_is_better().items()]
+    neutral = {name: way for name, way in directions if name.endswith(("yes_rate", "sentence_rate"))}
+    assert len(neutral) == 5 and set(neutral.values()) == {None}
+    assert all(way is False for name, way in directions if "invalid" in name or "bias" in name)
+    assert all(way is True for name, way in directions if "_acc" in name or "score" in name)
 
 
 @pytest.mark.parametrize("name", GROUPS)
