@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -183,25 +184,50 @@ class Encoder:
 def last_user_text_rewritten(messages: Sequence[Message], rewrite: Any) -> list[dict[str, Any]]:
     """Return the messages with the text of the last user turn replaced by ``rewrite(text)``.
 
-    The text parts of the turn are joined by newlines for the rewrite, and the result stands where
-    the first of them stood; images keep their places.
+    The text parts of the turn are joined by newlines for the rewrite. Images keep their places,
+    also between two texts; a repetition of the text does not repeat them.
+
+    Raises:
+        ValueError: the rewrite dropped a part of the text where an image stands.
     """
     turns = [dict(message) for message in messages]
     for turn in reversed(turns):
-        if turn["role"] != "user":
-            continue
-        text = rewrite("\n".join(p["text"] for p in turn["content"] if p["type"] == "text"))
-        parts: list[dict[str, Any]] = []
-        placed = False
-        for part in turn["content"]:
-            if part["type"] != "text":
-                parts.append(part)
-            elif not placed:
-                parts.append({"type": "text", "text": text})
-                placed = True
-        turn["content"] = parts
-        break
+        if turn["role"] == "user":
+            turn["content"] = _parts_rewritten(turn["content"], rewrite)
+            break
     return turns
+
+
+_PLACE = "\ufdd0{}\ufdd1"  # where an image stands between texts; characters that no text has
+_PLACES = re.compile("\n?\ufdd0(\\d+)\ufdd1\n?")
+
+
+def _parts_rewritten(content: Sequence[Message], rewrite: Any) -> list[dict[str, Any]]:
+    parts = [dict(part) for part in content]
+    texts = [index for index, part in enumerate(parts) if part["type"] == "text"]
+    if not texts:
+        return parts
+    first, behind = texts[0], texts[-1] + 1
+    media: list[dict[str, Any]] = []
+    words = []
+    for part in parts[first:behind]:
+        if part["type"] == "text":
+            words.append(part["text"])
+        else:
+            words.append(_PLACE.format(len(media)))
+            media.append(part)
+    pieces = _PLACES.split(rewrite("\n".join(words)))  # text, number, text, number, ... text
+    made = [{"type": "text", "text": pieces[0]}]
+    shown: set[int] = set()
+    for place, text in zip(map(int, pieces[1::2]), pieces[2::2], strict=True):
+        if place in shown:
+            made[-1]["text"] += f"\n{text}"
+        else:
+            shown.add(place)
+            made += [media[place], {"type": "text", "text": text}]
+    if len(shown) < len(media):
+        raise ValueError("a rewrite of a question must keep the text around every image")
+    return [*parts[:first], *made, *parts[behind:]]
 
 
 def to_device(inputs: Mapping[str, Any], device: Any, dtype: torch.dtype) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from lmms_eval.api.instance import Instance, unwrap_generation_output
 from lmms_eval.models.model_utils.gen_metrics import reset_logged_metrics, summarize_logged_metrics
 
 from lmms_causal.errors import UserError
+from lmms_causal.interventions import parse
 from lmms_causal.models import loading
 from lmms_causal.models.for_lmms_eval import Causal, CausalSimple
+from lmms_causal.models.prompts import last_user_text_rewritten
 from lmms_causal.testing import Prompt, build, encode, picture
 
 DOCS = [{"text": t, "seed": n} for n, t in enumerate(("Why?", "Is there a red ball?", "What now?"))]
@@ -234,6 +236,40 @@ def test_the_class_is_named_after_the_canonical_spec(saved):
     model = made(Causal, f"pretrained={saved('llava')},interventions=vcd")
     canonical = "vcd(alpha=1.0;beta=0.1;noise_step=500;seed=0;without_image=refuse)"
     assert type(model).__name__ == f"Causal[{canonical}]"
+
+
+def test_a_rewrite_leaves_pictures_between_texts_where_they_are():
+    reread = parse("re2(format_from=Answer)").plan().rewrite
+    (turn,) = last_user_text_rewritten(
+        [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "image", "image": "first"},
+                    {"type": "text", "text": "Compare"},
+                    {"type": "image", "image": "second"},
+                    {"type": "text", "text": "with"},
+                    {"type": "image", "image": "third"},
+                    {"type": "text", "text": "Which came first?\nAnswer like"},
+                    {"type": "image", "image": "fourth"},
+                    {"type": "text", "text": "this."},
+                ],
+            }
+        ],
+        reread,
+    )
+    shown = [part.get("image") or part["text"] for part in turn["content"]]
+    again = "Which came first? \n\nRead the question again: Compare\nwith\nWhich came first?"
+    assert shown == [
+        "first",
+        "Compare",
+        "second",
+        "with",
+        "third",
+        f"{again}\nAnswer like",
+        "fourth",
+        "this.",
+    ]
 
 
 def test_re2_rewrites_the_last_user_turn_only(saved):
