@@ -32,7 +32,6 @@ class Runner:
         encoder: renders and tokenises.
         cost: running totals.
         batch_size: rows in one forward pass.
-        max_length: tokens of prompt and answer together; the model's positions by default.
     """
 
     def __init__(
@@ -45,13 +44,17 @@ class Runner:
         quiet: bool = False,
         max_length: int | None = None,
     ) -> None:
+        """Put the plan on the model.
+
+        Args:
+            max_length: bound of a prompt and its answer in tokens; the model's positions if None.
+        """
         self.model = model
         self.encoder = encoder
         self.cost = Cost()
         self._handle: Handle = apply(model, plan)
         self.batch_size = batch_size
-        positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        self.max_length = int(max_length) if max_length else positions
+        self._max_length = max_length
         self._quiet = quiet
 
     def close(self) -> None:
@@ -131,7 +134,8 @@ class Runner:
         placeholders of an image would break it, so there it is an error.
         """
         inputs = self.encoder.encode(prompts)
-        limit = self.max_length
+        config = self.model.config.get_text_config()
+        limit = self._max_length or getattr(config, "max_position_embeddings", None)
         length = inputs["input_ids"].shape[1]
         if limit and length + room > limit:
             if any(prompts[0].outline.media) or room >= limit:
