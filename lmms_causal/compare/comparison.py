@@ -91,12 +91,19 @@ def _compare_pair(a: Run, b: Run, options: Options) -> Comparison:
         raise UserError(
             f"no common metric to compare in tasks {', '.join(names)}"
             + (f" (--metrics {','.join(options.metrics)})" if options.metrics else "")
-            + f"; the runs have {', '.join(_metric_names(a, names))}"
+            + f"; A has {_listed(_metric_names(a, names))}, "
+            + f"B has {_listed(_metric_names(b, names))}"
         )
-    if _documents(a) != _documents(b):
+    if (in_a := _documents(a)) != (in_b := _documents(b)):
+        apart = ", ".join(
+            sorted(n for n in in_a.keys() | in_b.keys() if in_a.get(n) != in_b.get(n))
+        )
         notes.append(
-            f"the cost is that of whole runs: {_documents(a)} documents in A, {_documents(b)} in B"
+            f"the cost is that of whole runs: {sum(in_a.values())} documents in A, "
+            f"{sum(in_b.values())} in B, which differ in {apart}"
         )
+    elif set(names) < set(in_a):
+        notes.append("the cost is that of whole runs, tasks that are not shown included")
     for run, label in ((a, "A"), (b, "B")):
         if run.cost.from_cache:
             notes.append(f"run {label} used a response cache: its times are not comparable")
@@ -111,9 +118,13 @@ def _compare_pair(a: Run, b: Run, options: Options) -> Comparison:
     )
 
 
-def _documents(run: Run) -> int:
-    """Documents answered in the run, each once however many filters read the answer."""
-    return sum(max(map(len, task.samples.values()), default=0) for task in run.tasks.values())
+def _documents(run: Run) -> dict[str, int]:
+    """Documents answered by task, each once however many filters read the answer."""
+    return {
+        name: max(map(len, task.samples.values()), default=0)
+        for name, task in run.tasks.items()
+        if not task.is_group
+    }
 
 
 def _common_tasks(a: Run, b: Run, options: Options, notes: list[str]) -> list[str]:
@@ -137,6 +148,12 @@ def _common_tasks(a: Run, b: Run, options: Options, notes: list[str]) -> list[st
 
 def _metric_names(run: Run, tasks: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(metric for name in tasks for metric, _ in run.tasks[name].aggregates))
+
+
+def _listed(names: Sequence[str]) -> str:
+    if set(names) <= {"bypass"}:
+        return "no metric (was it run with --predict_only?)"
+    return ", ".join(names)
 
 
 def _task_rows(

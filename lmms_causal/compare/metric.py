@@ -94,6 +94,12 @@ class MetricComparison:
         left, right = (score(sample.metrics.get(self.metric), self.score_key) for sample in pair)
         return left, right
 
+    def _mean_factor(self) -> float:
+        """The unit over all documents, so that a stratum of small scores keeps it."""
+        return _factor(
+            [side for pair in self.pairs for side in self._scores(pair) if side is not None]
+        )
+
     def _clusters(self, members: Sequence[int], key: str | None) -> list[Hashable] | None:
         if key is None:
             return None
@@ -132,7 +138,7 @@ class MetricComparison:
             len(scored),
             interval.units,
             None if independent else self.cluster_key,
-            _factor([*a, *b]),
+            self._mean_factor(),
             sum(a) / len(a),
             sum(b) / len(b),
             note,

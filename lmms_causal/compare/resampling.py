@@ -110,8 +110,9 @@ def aggregate_swap_test(
             for row in members[group]:
                 left[row], right[row] = right[row], left[row]
         difference = abs(float(aggregate(right)) - float(aggregate(left)))
-        # Recomputed sums of the same numbers may differ in the last bits.
-        extreme += difference >= observed - 1e-12
+        # Recomputed sums of the same numbers may differ in the last bits; a pattern under which the
+        # metric is undefined (NaN) counts against the difference.
+        extreme += not difference < observed - 1e-12
     return extreme / (count + 1)
 
 

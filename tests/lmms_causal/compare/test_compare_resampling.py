@@ -79,3 +79,14 @@ def test_plain_values_are_resampled_as_they_are() -> None:
     )
     assert (interval.estimate, interval.units) == (0.0, 10)
     assert interval.low < 0.0 < interval.high
+
+
+def test_swaps_under_which_the_metric_is_undefined_do_not_make_it_significant() -> None:
+    """Half of the swaps leave one run without any value: NaN counts as extreme, not as small."""
+    a, b = [1.0, None], [None, 0.0]
+
+    def mean(values: list[float | None]) -> float:
+        present = [value for value in values if value is not None]
+        return sum(present) / len(present) if present else float("nan")
+
+    assert resampling.aggregate_swap_test(a, b, [0, 1], mean, resamples=99) == 1.0

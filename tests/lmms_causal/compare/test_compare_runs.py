@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -376,3 +377,36 @@ def test_different_documents_need_intersect(write_run: Write) -> None:
     notes = " ".join(comparison.notes)
     assert "left out 1 of A and 0 of B" in notes
     assert "cost is that of whole runs: 4 documents in A, 3 in B" in notes
+
+
+def test_costs_of_runs_of_other_tasks_are_said_to_be_of_whole_runs(
+    write_run: Write, data: Path
+) -> None:
+    """As many documents in both runs, or only some of the tasks shown: still not one to one."""
+    scores = [0, 1] * 6
+    ours, theirs = read_run(write_run("a", scores)), read_run(write_run("b", scores))
+    only = dataclasses.replace(ours.tasks["toy_order"], name="extra")
+    a = dataclasses.replace(ours, tasks={**ours.tasks, "x": only})
+    b = dataclasses.replace(theirs, tasks={**theirs.tasks, "y": only})
+    (note,) = [n for n in compare(a, [b])[0].notes if "cost" in n]
+    assert "24 documents in A, 24 in B, which differ in x, y" in note
+    both = dataclasses.replace(theirs, tasks={**theirs.tasks, "x": only})
+    shown = compare(a, [both], Options(tasks=("toy_order",)))[0]
+    assert any("tasks that are not shown included" in note for note in shown.notes)
+    assert not any("cost" in note for note in compare(ours, [theirs])[0].notes)
+
+
+def test_a_run_without_scores_is_named_with_the_likely_reason(write_run: Write) -> None:
+    def bypass(results: dict[str, Any]) -> None:
+        results["results"]["toy_order"] = {"alias": "toy_order", "bypass,none": 999}
+
+    a, b = write_run("a", [0, 1]), write_run("b", [0, 1], change=bypass)
+    with pytest.raises(UserError, match=r"A has toy_score, B has no metric .*--predict_only"):
+        _compare(a, b)
+
+
+def test_a_stratum_of_small_scores_keeps_the_unit_of_the_metric(write_run: Write) -> None:
+    strata = ["low"] * 4 + ["high"] * 4
+    a = write_run("a", [0, 1, 0, 1, 4, 5, 3, 5], strata=strata)
+    b = write_run("b", [1, 1, 0, 1, 5, 5, 4, 5], strata=strata)
+    assert {row.factor for row in _compare(a, b, by="stratum").rows} == {1.0}
