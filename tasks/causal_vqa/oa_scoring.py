@@ -106,7 +106,8 @@ def oa_strict(records: Iterable[Mapping[str, Any] | None]) -> float:
 
 def score_full(doc: Mapping[str, Any], text: str) -> Values:
     """Metrics of one generated answer of ``vqa_causal_full``: a letter or a yes/no, by ``kind``."""
-    view: Values = {"pair": doc["pair_id"]}
+    # Identity and picture of every document: only the letters have a record that holds them.
+    view: Values = {"id": doc["id"], "pair": doc["pair_id"], "image_id": doc["image_id"]}
     if doc["kind"] == "causal":
         scored = score_letter(doc, text)
         view |= {"order": doc["order"], "credit": scored["causal_score"]}

@@ -84,11 +84,26 @@ def test_lm_eval_builds_requests_with_pictures(name: str, load_lm_eval: Callable
 def test_few_shot_examples_cannot_come_from_the_questions_themselves(
     load_lmms_eval: Callable, load_lm_eval: Callable
 ) -> None:
-    """Both harnesses refuse ``--num_fewshot`` for a task that sets 0; the only split is the test."""
+    """Both harnesses refuse ``--num_fewshot`` for a task that sets 0; there is no other split."""
     for name in LM_EVAL:
         assert load_lm_eval(name)[name].config.num_fewshot == 0
     for name in LMMS_EVAL:
         assert load_lmms_eval(name, "simple")[name].config.num_fewshot == 0
+
+
+def test_every_document_says_which_it_is_and_which_picture_it_shares(
+    load_lmms_eval: Callable,
+) -> None:
+    """lmms-eval's samples files hold nothing of a document but what its metric values carry."""
+    for name in LMMS_EVAL:
+        task = load_lmms_eval(name, "simple")[name]
+        for doc in list(task.test_docs())[:12]:
+            chooses = task.OUTPUT_TYPE == "multiple_choice"
+            results = ["(1.0, False)"] * len(task.doc_to_choice(doc)) if chooses else ["A"]
+            told: dict = {}
+            for value in task.process_results(doc, results).values():
+                told |= value if isinstance(value, dict) else {}
+            assert (told.get("id"), told.get("image_id")) == (doc["id"], doc["image_id"]), name
 
 
 def test_rates_without_a_good_direction_claim_none(
@@ -97,7 +112,9 @@ def test_rates_without_a_good_direction_claim_none(
     loaded = [load_lm_eval(name)[name] for name in LM_EVAL]
     loaded += [load_lmms_eval(name, "simple")[name] for name in LMMS_EVAL]
     directions = [item for task in loaded for item in task.higher_is_better().items()]
-    neutral = {name: way for name, way in directions if name.endswith(("yes_rate", "sentence_rate"))}
+    neutral = {
+        name: way for name, way in directions if name.endswith(("yes_rate", "sentence_rate"))
+    }
     assert len(neutral) == 5 and set(neutral.values()) == {None}
     assert all(way is False for name, way in directions if "invalid" in name or "bias" in name)
     assert all(way is True for name, way in directions if "_acc" in name or "score" in name)
