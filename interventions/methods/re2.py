@@ -4,8 +4,11 @@ Xu et al., "Re-Reading Improves Reasoning in Large Language Models", EMNLP 2024,
 code Tebmer/Rereading-LLM-Reasoning.
 
 The question is followed by the phrase ``Read the question again:`` and the question once more, for
-``times`` readings in all. Only the user's last turn is touched: images, system prompt and few-shot
-examples are not repeated. One longer prefill; no further cost per token.
+``times`` readings in all. Only the user's last turn is touched: images and system prompt
+are not repeated, nor few-shot examples that are turns of their own. Where a harness writes examples
+and question into one text (lm-eval unless it is given ``--apply_chat_template
+--fewshot_as_multiturn``) nothing tells them apart, and all of it is read again. One longer prefill;
+no further cost per token.
 
 The answer-format instruction is not repeated in the paper. A prompt does not say where it begins,
 so name the words that the instruction starts with: ``re2(format_from=Answer)`` repeats only what
@@ -39,6 +42,8 @@ class Re2:
     def __post_init__(self) -> None:
         if self.times < 1:
             raise UserError(f"intervention re2: times={self.times} must be 1 or more")
+        if self.format_from is not None and not self.format_from.strip():
+            raise UserError("intervention re2: format_from is empty; every line starts with that")
 
     def plan(self) -> Plan:
         """Rewrite the prompt, unless it is read once anyway."""

@@ -73,3 +73,8 @@ def test_prompt_grows_by_the_question_and_the_phrase_only():
 def test_fewer_than_one_reading_is_refused(times):
     with pytest.raises(UserError, match=f"re2: times={times} must be 1 or more"):
         parse(f"re2(times={times})")
+
+
+def test_an_empty_start_of_the_instruction_is_refused():
+    with pytest.raises(UserError, match="format_from is empty"):
+        parse("re2(format_from=)")
