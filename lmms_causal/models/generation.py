@@ -71,14 +71,17 @@ class Settings:
 
         ``do_sample: false`` and a temperature of 0 both mean greedy; sampling without a temperature
         is at 1. What neither the harness nor ``generate`` knows (some tasks carry arguments for one
-        particular wrapper) is listed in ``ignored``.
+        particular wrapper) is listed in ``ignored``, and so is a length under a second name that
+        disagrees: ``max_new_tokens`` goes before ``max_gen_toks`` and the names of other APIs.
 
         Raises:
             UserError: sampling together with beams; what is decided by the harness or by us.
         """
         given = dict(arguments)
         until = given.pop("until", None) or ()
-        lengths = [given.pop(name) for name in _LENGTHS if given.get(name) is not None]
+        lengths = {name: given.pop(name) for name in _LENGTHS if given.get(name) is not None}
+        length = next(iter(lengths.values()), _DEFAULT_MAX_NEW_TOKENS)
+        outranked = [name for name, value in lengths.items() if value != length]
         sampling = {name: given.pop(name, None) for name in _SAMPLING}
         temperature = sampling["temperature"]
         if sampling["do_sample"] is False:
@@ -97,7 +100,7 @@ class Settings:
                 "generation_kwargs ask for sampling and num_beams; use one, e.g. do_sample=False"
             )
         return cls(
-            max_new_tokens=int(lengths[0]) if lengths else _DEFAULT_MAX_NEW_TOKENS,
+            max_new_tokens=int(length),
             until=(until,) if isinstance(until, str) else tuple(text for text in until if text),
             temperature=float(temperature),
             top_p=sampling["top_p"],
@@ -105,7 +108,7 @@ class Settings:
             min_p=sampling["min_p"],
             seed=seed,
             options=options,
-            ignored=tuple(sorted(k for k in given if not hasattr(known, k))),
+            ignored=tuple(sorted([*outranked, *(k for k in given if not hasattr(known, k))])),
         )
 
 

@@ -234,6 +234,13 @@ def test_every_harness_s_name_of_the_length_limit_is_understood(alias):
     assert Settings.from_task({alias: 7}).max_new_tokens == 7
 
 
+def test_a_second_name_for_the_length_is_named_if_it_disagrees():
+    """As when --gen_kwargs gives max_gen_toks to a task that sets max_new_tokens."""
+    settings = Settings.from_task({"max_new_tokens": 16, "max_gen_toks": 64})
+    assert (settings.max_new_tokens, settings.ignored) == (16, ("max_gen_toks",))
+    assert not Settings.from_task({"max_new_tokens": 16, "max_gen_toks": 16}).ignored
+
+
 def test_unknown_arguments_are_ignored_and_named():
     settings = Settings.from_task({"image_aspect_ratio": "pad", "num_beams": 2, "until": "\n"})
     assert settings.ignored == ("image_aspect_ratio",)
