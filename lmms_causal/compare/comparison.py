@@ -58,16 +58,30 @@ def compare(a: Run, others: Sequence[Run], options: Options | None = None) -> li
         if row.p is not None and row.same_as is None
     }
     adjusted = dict(zip(tested, statistics.holm(list(tested.values())), strict=True))
+    # The strictest of Holm's levels: what shows at that one shows whatever the other rows give.
+    level = 1.0 - (1.0 - options.level) / max(1, len(tested))
     return [
         dataclasses.replace(
             comparison,
             rows=tuple(
-                dataclasses.replace(row, p_holm=adjusted.get((index, *_hypothesis(row))))
+                dataclasses.replace(
+                    row,
+                    p_holm=adjusted.get((index, *_hypothesis(row))),
+                    detectable=_detectable(row, level),
+                )
                 for row in comparison.rows
             ),
         )
         for index, comparison in enumerate(found)
     ]
+
+
+def _detectable(row: Row, level: float) -> float | None:
+    if row.p is None or row.standard_error is None:
+        return None
+    units = None if row.mcnemar_p is None else row.units
+    effect = statistics.minimum_detectable_effect(row.standard_error, level, binary_units=units)
+    return effect if effect > 0.0 else None  # NaN: none
 
 
 def _hypothesis(row: Row) -> tuple[str, str, str, str | None]:

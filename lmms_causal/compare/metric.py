@@ -153,7 +153,6 @@ class MetricComparison:
             interval,
             p,
             test,
-            binary=binary,
         )
 
     def _resampled_row(
@@ -180,7 +179,7 @@ class MetricComparison:
         row = self._row(
             stratum, len(members), interval.units, key, _factor([left, right]), left, right, note
         )
-        return _with_test(row, interval, p, "swap-sampled", binary=False)
+        return _with_test(row, interval, p, "swap-sampled")
 
     def _row(
         self,
@@ -217,7 +216,6 @@ def _with_test(
     interval: statistics.Interval,
     p: float,
     test: str,
-    binary: bool,
 ) -> Row:
     if interval.units < 2:
         return dataclasses.replace(row, note="too few independent documents to test")
@@ -231,10 +229,6 @@ def _with_test(
         interval=interval.method,
         p=p,
         test=test,
-        detectable=statistics.minimum_detectable_effect(
-            interval.standard_error, interval.level, binary_units=interval.units if binary else None
-        )
-        or None,
     )
 
 

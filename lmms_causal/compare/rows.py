@@ -60,8 +60,9 @@ class Row:
         mcnemar_p: McNemar's exact p, which takes documents as independent; 0/1 scores only.
         gained: Documents whose score is higher in B; None for a metric that is not a mean.
         lost: Documents whose score is lower in B.
-        detectable: Smallest true difference that would have shown with 80 % power; None when the
-            sample does not tell, because nothing varies in it.
+        detectable: Smallest true difference that would have shown with 80 % power, at the level
+            that Holm's correction asks of the first row; None when the sample does not tell,
+            because nothing varies in it or because it is too small for any.
         same_as: Metric of the same task with the very same scores, tested in this one's place.
         note: Why a row is not tested, or what to know about it.
     """

@@ -263,7 +263,8 @@ def minimum_detectable_effect(
     independent units is then given, never below what the exact test allows: it needs k flips, all
     one way, with ``2 * 0.5^k <= alpha`` (6 at 5 %), and a Poisson number of flips reaches 6 with
     80 % probability from 7.9 expected ones on. That floor matters when hardly anything changed,
-    where the standard error says nothing.
+    where the standard error says nothing. NaN when there are fewer than k units: then no difference
+    at all can show.
     """
     alpha = 1.0 - level
     z = stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)
@@ -271,6 +272,8 @@ def minimum_detectable_effect(
         return float(z) * standard_error
     # The rounding guards against levels such as 0.875, where the logarithm is a whole number.
     flips = int(np.ceil(np.round(np.log2(2 / alpha), 9)))
+    if binary_units < flips:
+        return float("nan")
     # P(Poisson(m) >= k) = P(chi-square with 2k degrees of freedom <= 2m).
     expected = float(stats.chi2.ppf(power, 2 * flips)) / 2
     return max(float(z) * standard_error, min(1.0, expected / binary_units))

@@ -156,11 +156,14 @@ def _could_have_range(rows: Sequence[Row]) -> str:
         return _could_have(rows[0])
     known = [row for row in rows if row.detectable is not None]
     shares = sorted(row.detectable or 0.0 for row in known if row.factor == 100.0)
-    if not known or len(shares) != len(known):
+    if not known:
+        return "the sample does not tell what difference would have shown"
+    if len(shares) != len(known):
         return "--json tells for each row which difference would have shown"
     low, high = f"{100 * shares[0]:.1f}", f"{100 * shares[-1]:.1f}"
     span = f"{low} points" if low == high else f"{low} to {high} points (by row)"
-    return f"true differences of {span} would have shown with 80 % power"
+    part = "" if len(known) == len(rows) else f" in {len(known)} of them"
+    return f"true differences of {span} would have shown with 80 % power{part}"
 
 
 def _listing(names: Sequence[str]) -> str:

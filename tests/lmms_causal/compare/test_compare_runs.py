@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import pytest
@@ -410,3 +411,27 @@ def test_a_stratum_of_small_scores_keeps_the_unit_of_the_metric(write_run: Write
     a = write_run("a", [0, 1, 0, 1, 4, 5, 3, 5], strata=strata)
     b = write_run("b", [1, 1, 0, 1, 5, 5, 4, 5], strata=strata)
     assert {row.factor for row in _compare(a, b, by="stratum").rows} == {1.0}
+
+
+def test_power_is_claimed_at_the_level_the_test_is_held_to(write_run: Write) -> None:
+    """Two strata make three tests: each must reject at 5 % / 3 to be sure of Holm's approval."""
+    strata = ["x", "y"] * 60
+    a = write_run("a", [0, 1, 1, 0] * 30, strata=strata)
+    b = write_run("b", [1, 1, 0, 0] * 30, strata=strata)
+    (alone,) = _compare(a, b).rows
+    row = _compare(a, b, by="stratum").rows[0]
+    assert alone.standard_error == row.standard_error
+    z = NormalDist().inv_cdf
+    assert alone.detectable == pytest.approx((z(0.975) + z(0.8)) * (row.standard_error or 0))
+    assert row.detectable == pytest.approx((z(1 - 0.025 / 3) + z(0.8)) * (row.standard_error or 0))
+
+
+def test_no_power_is_claimed_where_nothing_could_have_shown(write_run: Write) -> None:
+    """Five flips of five documents have p = 1/16."""
+    comparison = _compare(write_run("a", [0] * 5), write_run("b", [0, 0, 1, 0, 0]))
+    assert comparison.rows[0].detectable is None
+    assert "80 % power" not in verdict(comparison)
+    strata = ["large"] * 60 + ["small"] * 5
+    a = write_run("c", [0, 1, 1, 0, 1] * 13, strata=strata)
+    b = write_run("d", [1, 0, 1, 0, 1] * 13, strata=strata)
+    assert "with 80 % power in 2 of them" in verdict(_compare(a, b, by="stratum"))
