@@ -120,3 +120,10 @@ def test_a_blind_pronoun_rule_already_scores_this_much(
         right, wrong = _starts_with_pronoun(pair.correct), _starts_with_pronoun(pair.wrong)
         scores.append(0.5 if right == wrong else float(wrong))
     assert 100 * sum(scores) / len(scores) == pytest.approx(percent, abs=0.1)
+
+
+def test_stray_blanks_do_not_tell_which_caption_is_right() -> None:
+    pair = connect(
+        "It melts is due to it is  hot.  ", "It is hot is due to it melts.", CONNECTORS[0]
+    )
+    assert pair.correct == "It melts is due to it is hot."
