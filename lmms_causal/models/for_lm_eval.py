@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from lm_eval.utils import simple_parse_args_string
 from lmms_causal.command_line import one_line_errors
 from lmms_causal.errors import UserError, nearest
 from lmms_causal.interventions.spec import parse
+from lmms_causal.models.documents import document_keys
 from lmms_causal.models.generation import Generation, Settings
 from lmms_causal.models.intervening_lm_eval import IntervenedLM
 from lmms_causal.models.loading import Checkpoint, available_device, pad_left
@@ -124,8 +124,12 @@ class _Run:
         """Generate answers; stop texts end them, sampling is seeded by document."""
         self._ready(requests)
         requests = self._rewritten(requests)  # type: ignore[attr-defined]
-        prompts = [self._prompt(r, key) for r, key in zip(requests, _keys(requests), strict=True)]
-        settings = [Settings.from_task(request.args[1], self._seed) for request in requests]
+        prompts = [
+            self._prompt(r, key) for r, key in zip(requests, document_keys(requests), strict=True)
+        ]
+        settings = [
+            Settings.from_task(request.args[1], self._seed, "max_gen_toks") for request in requests
+        ]
         texts: dict[int, str] = {}
 
         def done(index: int, answer: Generation) -> None:
@@ -209,7 +213,7 @@ class CausalMultimodal(_Run, _Factory, IntervenedLM, HFMultimodalLM):
 
     def _ready(self, requests: Sequence[Instance]) -> None:
         """Decode every picture before the weights load: a broken one stops the run early."""
-        for request, key in zip(requests, _keys(requests), strict=True):
+        for request, key in zip(requests, document_keys(requests), strict=True):
             for picture in _pictures(request):
                 open_picture(picture, key)
         super()._ready(requests)
@@ -263,14 +267,3 @@ def _registered(name: str) -> type:
     if name not in known:
         raise UserError(f"base={name}: lm-eval has no such model{nearest(name, known)}")
     return model_registry.get(name)
-
-
-def _keys(requests: Sequence[Instance]) -> list[str]:
-    """``task/document/n`` for every request, n counting repeats of the same document."""
-    seen: Counter[tuple[Any, Any, int]] = Counter()
-    keys = []
-    for request in requests:
-        identity = (request.task_name, request.doc_id, request.idx)
-        keys.append(f"{request.task_name}/{request.doc_id}/{seen[identity]}")
-        seen[identity] += 1
-    return keys

@@ -24,12 +24,16 @@ from lmms_causal.interventions.spec import parse
 from lmms_causal.models.arguments import Arguments
 from lmms_causal.models.checking import CheckedPrompts
 from lmms_causal.models.cost import Cost
+from lmms_causal.models.documents import document_keys
 from lmms_causal.models.generation import Generation, Settings
 from lmms_causal.models.intervening_lmms_eval import intervened, registered
 from lmms_causal.models.prompts import Encoder, Prompt, last_user_text_rewritten
 from lmms_causal.models.runner import Runner
 
 __all__ = ["Causal", "CausalSimple", "LossPair"]
+
+
+_CONVERSATIONS = 8  # batches of conversations held at a time, in tasks of several rounds
 
 
 class LossPair(tuple[float, bool]):
@@ -147,7 +151,7 @@ class _CausalModel(_Factory, lmms):
 
     def _checked(self, requests: Sequence[Instance]) -> CheckedPrompts:
         encoder = self._readers()
-        keys = _keys(requests)
+        keys = document_keys(requests)
 
         def render(index: int) -> Prompt:
             try:
@@ -195,12 +199,24 @@ class Causal(_CausalModel):
 
     @one_line_errors
     def generate_until_multi_round(self, requests: list[Instance]) -> list[list[str]]:
-        """Answer round by round until the task ends the conversation; all requests in step.
+        """Answer round by round until the task ends the conversation.
 
         The task's ``doc_to_messages`` gets ``round_idx``, ``previous_output`` and
-        ``previous_round_info`` and returns ``(messages, done, outputs, info)``.
+        ``previous_round_info`` and returns ``(messages, done, outputs, info)``. A few conversations
+        are held at a time, so that only their pictures are in memory.
         """
-        encoder, keys = self._readers(), _keys(requests)
+        keys = document_keys(requests)
+        step = _CONVERSATIONS * self.batch_size
+        outputs: list[list[str]] = []
+        for start in range(0, len(requests), step):
+            part = slice(start, start + step)
+            outputs += self._converse(requests[part], keys[part])
+        self._report()
+        return outputs
+
+    def _converse(self, requests: Sequence[Instance], keys: Sequence[str]) -> list[list[str]]:
+        """Hold these conversations in step."""
+        encoder = self._readers()
         outputs: list[list[str]] = [[] for _ in requests]
         information: dict[int, Any] = {}
         open_requests = list(range(len(requests)))
@@ -232,7 +248,6 @@ class Causal(_CausalModel):
             for index, answer in zip(open_requests, answers, strict=True):
                 outputs[index].append(answer.text)
             turn += 1
-        self._report()
         return outputs
 
 
@@ -299,17 +314,6 @@ def _visual_part(visual: Any) -> dict[str, Any]:
         kind = (mimetypes.guess_type(visual)[0] or "video").partition("/")[0]
         return {"type": kind if kind in ("image", "audio") else "video", "url": visual}
     return {"type": "video" if isinstance(visual, (list, tuple)) else "image", "url": visual}
-
-
-def _keys(requests: Sequence[Instance]) -> list[str]:
-    """``task/document/n`` for every request, n counting repeats of the same document."""
-    seen: dict[tuple[Any, Any, int], int] = {}
-    keys = []
-    for request in requests:
-        identity = (request.task_name, request.doc_id, request.idx)
-        repeat = seen[identity] = seen.get(identity, -1) + 1
-        keys.append(f"{request.task_name}/{request.doc_id}/{repeat}")
-    return keys
 
 
 def _result(answer: Generation) -> GenerationResult:

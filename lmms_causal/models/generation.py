@@ -6,6 +6,7 @@ import bisect
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
@@ -66,30 +67,38 @@ class Settings:
     ignored: tuple[str, ...] = ()
 
     @classmethod
-    def from_task(cls, arguments: Mapping[str, Any], seed: int = 0) -> Settings:
+    def from_task(
+        cls, arguments: Mapping[str, Any], seed: int = 0, length: str = "max_new_tokens"
+    ) -> Settings:
         """Read a task's ``generation_kwargs``.
 
         ``do_sample: false`` and a temperature of 0 both mean greedy; sampling without a temperature
         is at 1. What neither the harness nor ``generate`` knows (some tasks carry arguments for one
         particular wrapper) is listed in ``ignored``, and so is a length under a second name that
-        disagrees: ``max_new_tokens`` goes before ``max_gen_toks`` and the names of other APIs.
+        disagrees: the harness's own, ``length``, goes before those of other APIs.
 
         Raises:
-            UserError: sampling together with beams; what is decided by the harness or by us.
+            UserError: sampling together with beams; a length or temperature out of range; what is
+                decided by the harness or by us.
         """
         given = dict(arguments)
         until = given.pop("until", None) or ()
-        lengths = {name: given.pop(name) for name in _LENGTHS if given.get(name) is not None}
-        length = next(iter(lengths.values()), _DEFAULT_MAX_NEW_TOKENS)
-        outranked = [name for name, value in lengths.items() if value != length]
+        names = sorted(_LENGTHS, key=lambda name: name != length)
+        lengths = {name: given.pop(name) for name in names if given.get(name) is not None}
+        longest = next(iter(lengths.values()), _DEFAULT_MAX_NEW_TOKENS)
+        outranked = [name for name, value in lengths.items() if value != longest]
         sampling = {name: given.pop(name, None) for name in _SAMPLING}
         temperature = sampling["temperature"]
         if sampling["do_sample"] is False:
             temperature = 0.0
         elif temperature is None:
             temperature = 1.0 if sampling["do_sample"] else 0.0
-        known = GenerationConfig()
-        options = {k: v for k, v in given.items() if hasattr(known, k) and v is not None}
+        options = {k: v for k, v in given.items() if k in _known() and v is not None}
+        if int(longest) < 1 or float(temperature) < 0:
+            raise UserError(
+                f"generation_kwargs: {longest} new tokens at temperature {temperature}: there must "
+                "be one token or more, and a temperature of 0 or more"
+            )
         if taken := sorted(_OURS & options.keys()):
             raise UserError(
                 f"generation_kwargs: {taken[0]}={options[taken[0]]} cannot be set; stop texts go "
@@ -100,7 +109,7 @@ class Settings:
                 "generation_kwargs ask for sampling and num_beams; use one, e.g. do_sample=False"
             )
         return cls(
-            max_new_tokens=int(length),
+            max_new_tokens=int(longest),
             until=(until,) if isinstance(until, str) else tuple(text for text in until if text),
             temperature=float(temperature),
             top_p=sampling["top_p"],
@@ -108,8 +117,14 @@ class Settings:
             min_p=sampling["min_p"],
             seed=seed,
             options=options,
-            ignored=tuple(sorted([*outranked, *(k for k in given if not hasattr(known, k))])),
+            ignored=tuple(sorted([*outranked, *(k for k in given if k not in _known())])),
         )
+
+
+@cache
+def _known() -> frozenset[str]:
+    """The arguments that ``generate`` takes."""
+    return frozenset(GenerationConfig().to_dict())
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Checkpoint:
         try:
             return transformers.AutoConfig.from_pretrained(source, **self._common())
         except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+            reason = _first_line(error)
             where = "the folder" if Path(source).exists() else "the hub id or folder"
             raise UserError(
                 f"pretrained={self.pretrained}: cannot read {where}: {reason} "
@@ -114,7 +114,9 @@ class Checkpoint:
         )
 
     def place(self) -> str:
-        """Return the device to run on."""
+        """Return the device to run on; plain ``cuda`` is this rank's own."""
+        if self.device in (None, "", "cuda") and torch.cuda.is_available():
+            return available_device()
         return str(self.device) if self.device else available_device()
 
     def load_readers(self) -> tuple[Any, Any | None]:
@@ -163,7 +165,7 @@ class Checkpoint:
                 **self._common(),
             )
         except (ImportError, OSError, ValueError) as error:  # no weights, a missing package ...
-            reason = str(error).strip().splitlines()[0]
+            reason = _first_line(error)
             raise UserError(f"pretrained={self.pretrained}: cannot be loaded: {reason}") from error
         if self.adapter:
             from peft import PeftModel
@@ -189,7 +191,7 @@ def _require_device(device: str) -> None:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"device={device}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"device={device}: {_first_line(error)}") from None
 
 
 def _require_adapter(adapter: str) -> None:
@@ -200,7 +202,7 @@ def _require_adapter(adapter: str) -> None:
     try:
         PeftConfig.from_pretrained(adapter)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = _first_line(error)
         raise UserError(f"adapter={adapter} is no PEFT adapter: {reason}") from None
 
 
@@ -209,3 +211,7 @@ def pad_left(tokenizer: Any) -> None:
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -256,3 +256,18 @@ def test_what_the_harness_decides_cannot_be_set_by_a_task(name):
 def test_sampling_with_beams_is_refused():
     with pytest.raises(UserError, match="num_beams"):
         Settings.from_task({"do_sample": True, "num_beams": 2})
+
+
+class TestSettingsOutOfRange:
+    @pytest.mark.parametrize("given", [{"max_new_tokens": 0}, {"temperature": -1}])
+    def test_a_length_or_temperature_out_of_range_is_a_users_mistake(self, given):
+        with pytest.raises(UserError, match="one token or more"):
+            Settings.from_task(given)
+
+    def test_each_harness_own_length_goes_first(self):
+        both = {"max_new_tokens": 3, "max_gen_toks": 5}
+        assert Settings.from_task(both).max_new_tokens == 3
+        assert Settings.from_task(both, length="max_gen_toks").max_new_tokens == 5
+
+    def test_a_method_of_the_generation_config_is_no_argument(self):
+        assert Settings.from_task({"validate": True}).ignored == ("validate",)
