@@ -61,6 +61,8 @@ def get(name: str) -> type[Any]:
                 f"available: {', '.join(names())}"
             )
         import_module(f"{methods.__name__}.{name}")
+    if name not in _registered:
+        raise TypeError(f"methods/{name}.py must define a @method class whose name is {name!r}")
     return _registered[name]
 
 

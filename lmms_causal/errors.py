@@ -16,7 +16,10 @@ class UserError(ValueError):
     """
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return `` (did you mean 'x'?)`` for the closest known word, or an empty string."""
-    close = difflib.get_close_matches(word.lower(), list(known), n=1)
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return `` (did you mean 'x'?)`` for the closest known word, or an empty string.
+
+    ``cutoff`` in 0..1 says how alike the two must be (1: the same letters).
+    """
+    close = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=cutoff)
     return f" (did you mean {close[0]!r}?)" if close else ""

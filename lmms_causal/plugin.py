@@ -14,7 +14,6 @@ import functools
 import os
 import sys
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 __all__ = ["MODELS", "manifests"]
@@ -69,38 +68,15 @@ def _extend_task_search() -> None:
     def initialize_tasks(
         self: Any, include_path: str | list[str] | None = None, include_defaults: bool = True
     ) -> Any:
+        from lmms_causal.run_checks import check_tasks
         from lmms_causal.tasks import roots
 
         one = isinstance(include_path, (str, os.PathLike))
         given = [str(include_path)] if one else list(include_path or [])
         paths = [*given, str(roots("lmms-eval"))]  # built-ins win, then the user's own, then ours
         if getattr(self, "model_name", None) in MODELS:
-            self.match_tasks = _strict(self, self.match_tasks)
+            check_tasks(self)
         return original(self, include_path=paths, include_defaults=include_defaults)
 
     initialize_tasks.extended_by_lmms_causal = True  # type: ignore[attr-defined]
     TaskManager.initialize_tasks = initialize_tasks
-
-
-def _strict(manager: Any, match_tasks: Callable[[list[str]], Any]) -> Callable[[list[str]], Any]:
-    """Stop a run of our model at a misspelt task; lmms-eval itself would exit with 0."""
-
-    def match_or_stop(names: list[str]) -> Any:
-        from lmms_causal.command_line import one_line_errors
-        from lmms_causal.errors import UserError, nearest
-
-        matched = match_tasks(names)
-        for name in names:
-            if "*" not in name and "." not in name and "/" not in name and name not in matched:
-                close = nearest(name, tuple(manager.all_tasks))
-                error = UserError(
-                    f"unknown task {name!r}{close}; `lmms-eval --tasks list` lists all"
-                )
-                one_line_errors(_raise)(error)
-        return matched
-
-    return match_or_stop
-
-
-def _raise(error: Exception) -> None:
-    raise error

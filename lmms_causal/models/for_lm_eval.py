@@ -8,6 +8,7 @@ which upstream does not compute.
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -63,6 +64,7 @@ class _Factory:
         if not arguments.get("device"):  # lm-eval's default is cuda, also where there is none
             arguments["device"] = available_device()
         spec = parse(arguments.get("interventions"))
+        _check_names(arguments)
         made = cls if base is None else intervened(_registered(base))
         named = type(f"{made.__name__}[{spec}]", (made,), {"__module__": made.__module__})
         return named(**arguments)
@@ -267,3 +269,16 @@ def _registered(name: str) -> type:
     if name not in known:
         raise UserError(f"base={name}: lm-eval has no such model{nearest(name, known)}")
     return model_registry.get(name)
+
+
+def _check_names(arguments: Mapping[str, Any]) -> None:
+    """Refuse a misspelt argument: lm-eval hands what it does not know to the model's constructor.
+
+    Names that do not all but equal one of ours or lm-eval's pass: ``from_pretrained`` takes many.
+    """
+    known = {"base", "interventions", "seed", "attn_implementation"}
+    for base in (HFLM, HFMultimodalLM):
+        known.update(inspect.signature(base).parameters)
+    for name in arguments:
+        if name not in known and (close := nearest(name, known, cutoff=0.88)):
+            raise UserError(f"model argument {name!r} is unknown{close}")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import lmms_eval.models
+import torch
 from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
 from lmms_eval.models.model_utils.gen_metrics import log_metrics
@@ -17,6 +19,7 @@ from lmms_causal.errors import UserError, nearest
 from lmms_causal.interventions.plan import Plan
 from lmms_causal.interventions.spec import parse
 from lmms_causal.models.intervening import EscapedError, Intervening
+from lmms_causal.models.loading import available_device
 from lmms_causal.models.prompts import last_user_text_rewritten
 
 __all__ = ["intervened", "registered"]
@@ -33,6 +36,9 @@ def intervened(base: type, arguments: dict[str, Any]) -> type:
         @classmethod
         def _root(cls) -> Any:
             return lmms
+
+        def __init__(self, **given: Any) -> None:
+            super().__init__(**_placed(base, given))
 
         @one_line_errors
         def _run(self, verb: str, requests: list[Instance]) -> Any:
@@ -66,6 +72,23 @@ def intervened(base: type, arguments: dict[str, Any]) -> type:
     Intervened.__name__ = f"{base.__name__}[{spec}]"
     Intervened.__module__ = base.__module__
     return Intervened
+
+
+def _placed(base: type, given: dict[str, Any]) -> dict[str, Any]:
+    """Fill in where to run, for wrappers whose default needs a GPU or is rejected by transformers.
+
+    Without a GPU most defaults (``device=cuda``, ``device_map=auto``) fail; some wrappers' empty
+    ``device_map`` fails everywhere. What the user gives, and defaults that work, stay.
+    """
+    parameters = inspect.signature(base).parameters
+    chosen = given.get("device") or given.get("device_map") or available_device()
+    if "device" in parameters and not given.get("device") and not torch.cuda.is_available():
+        given = {**given, "device": chosen}
+    if "device_map" in parameters and not given.get("device_map"):
+        default = parameters["device_map"].default
+        if default == "" or not torch.cuda.is_available():
+            given = {**given, "device_map": chosen}
+    return given
 
 
 def registered(name: str, *, simple: bool) -> type:

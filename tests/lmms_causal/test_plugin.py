@@ -117,3 +117,13 @@ def test_a_misspelt_task_stops_a_run_of_our_model_only():
     assert ours.match_tasks(["causal_vqa_mini", "causal_vqa_mini_c*"])
     theirs = TaskManager(include_defaults=False, model_name="llava_hf")
     assert theirs.match_tasks(["causal_vqa_mni"]) == []
+
+
+def test_a_scoring_task_stops_a_chat_run_of_our_model_and_names_the_flag():
+    plugin.manifests()
+    ours = TaskManager(include_defaults=False, model_name="causal")
+    with pytest.raises(UserError, match=r"presence_choice scores .*--force_simple"):
+        ours.load_task_or_group(["causal_vqa_mini_presence_choice"], "chat")
+    with pytest.raises(UserError, match="--force_simple"):
+        ours.load_task_or_group(["causal_vqa_mini_choice"], "chat")
+    assert ours.load_task_or_group(["causal_vqa_mini_presence_choice"], "simple")

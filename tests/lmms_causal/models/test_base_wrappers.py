@@ -6,6 +6,7 @@ import sys
 from functools import partial
 
 import pytest
+import torch
 from lm_eval.api.instance import Instance as TextInstance
 from lm_eval.models.hf_vlms import HFMultimodalLM
 from lm_eval.models.huggingface import HFLM
@@ -84,6 +85,13 @@ class TestLmmsEval:
             assert changed == answers(lmms(Causal, folder, spec=VCD_SPEC))
             assert answers(lmms(Causal, folder, name)) == answers(lmms(Causal, folder))
         assert "vcd(alpha=1.0" in type(model).__name__
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="there its own defaults may work")
+    def test_it_finds_its_device_without_being_told(self, wrapper):
+        name, folder = wrapper
+        model = Causal.create_from_arg_string(f"pretrained={folder},base={name}")
+        model.task_dict["toy"] = {"test": DOCS}
+        assert answers(model) == answers(lmms(Causal, folder, name))
 
     def test_clean_gives_the_model_back(self, wrapper):
         name, folder = wrapper

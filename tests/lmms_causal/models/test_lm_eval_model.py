@@ -337,3 +337,15 @@ def test_installing_twice_changes_nothing_and_hides_no_built_in():
     assert TaskManager.__init__ is wrapped
     assert {"hf", "hf-multimodal", "causal", "causal-multimodal"} <= set(model_registry.keys())
     assert before <= set(model_registry.keys())
+
+
+class TestArguments:
+    def test_a_misspelt_one_is_named_before_anything_loads(self, saved):
+        for wrong, right in (("interventons", "interventions"), ("pretraned", "pretrained")):
+            with pytest.raises(UserError, match=f"{wrong}.*did you mean '{right}'"):
+                Causal.create_from_arg_obj({"pretrained": saved("llama"), wrong: "vcd"})
+
+    def test_what_from_pretrained_takes_passes(self, saved):
+        assert Causal.create_from_arg_obj(
+            {"pretrained": saved("llama"), "torch_dtype": "float32", "token": None}
+        )
