@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lmms_causal.interventions.engine import Handle, apply
-    from lmms_causal.interventions.plan import Branch, Plan
+    from lmms_causal.interventions.plan import Branch, Increment, Plan, Question
     from lmms_causal.interventions.spec import Spec, parse
 
-__all__ = ["Branch", "Handle", "Plan", "Spec", "apply", "parse"]
+__all__ = ["Branch", "Handle", "Increment", "Plan", "Question", "Spec", "apply", "parse"]
 
 _HOME = {
     "Branch": "plan",
     "Handle": "engine",
+    "Increment": "plan",
     "Plan": "plan",
+    "Question": "plan",
     "Spec": "spec",
     "apply": "engine",
     "parse": "spec",

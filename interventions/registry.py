@@ -11,7 +11,7 @@ from lmms_causal.errors import UserError, nearest
 from lmms_causal.interventions import methods
 from lmms_causal.interventions.plan import Plan
 
-__all__ = ["Method", "get", "method", "names"]
+__all__ = ["Method", "example", "get", "method", "name_of", "names", "parameters"]
 
 
 class Method(Protocol):
@@ -26,18 +26,23 @@ _registered: dict[str, type[Any]] = {}
 _Class = TypeVar("_Class", bound=type)
 
 
+def name_of(cls: type[Any]) -> str:
+    """Return a method's name: that of the file it is defined in."""
+    return cls.__module__.rpartition(".")[2]
+
+
 def method(cls: _Class) -> _Class:
-    """Register a frozen dataclass under its lower-cased class name.
+    """Register a frozen dataclass under the name of its file.
 
     Raises:
-        TypeError: the class is not a dataclass, or another class has the name already.
+        TypeError: the class is not a dataclass, or the file defines another method.
     """
-    name = cls.__name__.lower()
+    name = name_of(cls)
     if not is_dataclass(cls):
         raise TypeError(f"intervention {name!r} must be a dataclass: its fields are its parameters")
     known = _registered.setdefault(name, cls)
-    if known.__module__ != cls.__module__:
-        raise TypeError(f"intervention {name!r} is defined in {known.__module__} already")
+    if known.__qualname__ != cls.__qualname__:
+        raise TypeError(f"methods/{name}.py defines a method already: {known.__qualname__}")
     _registered[name] = cls
     return cls
 
@@ -62,10 +67,15 @@ def get(name: str) -> type[Any]:
             )
         import_module(f"{methods.__name__}.{name}")
     if name not in _registered:
-        raise TypeError(f"methods/{name}.py must define a @method class whose name is {name!r}")
+        raise TypeError(f"methods/{name}.py must define a @method class")
     return _registered[name]
 
 
 def parameters(cls: type[Any]) -> tuple[str, ...]:
     """Return the names of a method's parameters in the order of its definition."""
     return tuple(field.name for field in fields(cls) if field.init)
+
+
+def example(name: str) -> str:
+    """Return a spec that shows a method at work: its own name, unless it needs another method."""
+    return str(getattr(get(name), "example", name))

@@ -54,7 +54,7 @@ class Spec:
         plan = Plan()
         for method in self.methods:
             plan = plan.then(method.plan())
-        return plan
+        return plan.checked()
 
 
 def parse(text: str | Spec | None) -> Spec:
@@ -220,4 +220,4 @@ def _convert(name: str, parameter: str, value: Any, hint: Any) -> Any:
 
 def _print_method(method: Any) -> str:
     arguments = (f"{name}={getattr(method, name)}" for name in registry.parameters(type(method)))
-    return f"{type(method).__name__.lower()}({';'.join(arguments)})"
+    return f"{registry.name_of(type(method))}({';'.join(arguments)})"

@@ -20,7 +20,7 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from lmms_causal.compare.statistics import mcnemar_exact
-from lmms_causal.interventions.logits import contrast, keep_plausible
+from lmms_causal.interventions.edits.logits import contrast, keep, plausible
 from lmms_causal.interventions.methods.vcd import VCD
 from lmms_causal.tasks.causal_vqa_mini.scenes import (
     KINDS,
@@ -130,7 +130,8 @@ def evaluate_cell(reader: Reader, kind: str, prior: str, sd: float, count: int) 
         "blind": _rate(_right(reader.words(blind), questions)),
     }
     for name, negative in negatives.items():
-        scores = keep_plausible(contrast(factual, negative, ALPHA), factual, BETA, scoring=False)
+        combined = factual + contrast(factual, negative, ALPHA)
+        scores = keep(combined, plausible(factual, BETA), factual, scoring=False)
         words = reader.words(scores)
         cell[name] = paired(base, _right(words, questions))
     if kind == "order":

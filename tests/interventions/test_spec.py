@@ -14,7 +14,7 @@ from lmms_causal.errors import UserError
 from lmms_causal.interventions import Plan, parse
 from lmms_causal.interventions.methods.re2 import Re2
 from lmms_causal.interventions.methods.vcd import VCD
-from lmms_causal.interventions.plan import Combine
+from lmms_causal.interventions.plan import Branch, Control, Increment, Selection, Steering
 from lmms_causal.interventions.registry import get, names
 
 
@@ -41,7 +41,7 @@ def test_blanks_and_empty_brackets_do_not_matter(text):
 
 def test_canonical_text_spells_out_every_parameter_in_order():
     assert str(parse("vcd(beta=.2)")) == (
-        "vcd(alpha=1.0;beta=0.2;noise_step=500;seed=0;without_image=refuse)"
+        "vcd(alpha=1.0;beta=0.2;noise_step=500;seed=0;without_image=refuse;variant=paper)"
     )
     assert str(parse("re2")) == "re2(times=2;format_from=None)"
 
@@ -180,10 +180,34 @@ def test_empty_plan_file_means_nothing(tmp_path):
     assert parse(pinned(path)).plan() == Plan()
 
 
-def test_two_contrasts_are_refused_and_both_are_named():
-    one = Plan(combine=Combine("vcd", lambda factual, branches, scoring: factual))
-    other = Plan(combine=Combine("m3id", lambda factual, branches, scoring: factual))
-    with pytest.raises(UserError, match=r"vcd and m3id .* cannot be composed"):
+STEERING = Steering("steer", Branch("negative"), lambda output, vector: output)
+CLASHES = {
+    "steer the residual stream": Plan(steering=STEERING),
+    "set a temperature": Plan(temperature=0.5),
+    "randomise the increment": Plan(control=Control("control")),
+    "select among answers": Plan(selection=Selection("best", 2, 1.0, "likelihood")),
+}
+
+
+@pytest.mark.parametrize("does", CLASHES)
+def test_what_cannot_be_done_twice_is_refused_by_name(does):
+    with pytest.raises(UserError, match=f"both {does} and cannot be composed"):
+        CLASHES[does].then(CLASHES[does])
+    assert CLASHES[does].then(Plan()) == CLASHES[does] == Plan().then(CLASHES[does])
+
+
+def test_increments_add_up_and_a_shared_branch_is_kept_once():
+    shared = Branch("view")
+    one = Plan((shared,), (Increment("one", branches=("view",)),))
+    other = Plan((shared, Branch("own")), (Increment("other", branches=("view", "own")),))
+    plan = one.then(other)
+    assert plan.branches == (shared, Branch("own"))
+    assert [increment.method for increment in plan.increments] == ["one", "other"]
+
+
+def test_one_name_for_two_different_branches_is_refused():
+    one, other = Plan((Branch("view"),)), Plan((Branch("view", first_token_only=True),))
+    with pytest.raises(UserError, match="define the branch 'view' differently"):
         one.then(other)
 
 
@@ -194,7 +218,7 @@ def test_composition_keeps_branches_and_runs_rewrites_in_order():
     plan = first.then(second).then(third)
     assert plan.rewrite("x") == "x12"
     assert [branch.name for branch in plan.branches] == ["noised"]
-    assert plan.combine is second.combine
+    assert plan.increments == second.increments
 
 
 def test_listing_methods_imports_none_and_reading_a_rewrite_imports_no_torch():

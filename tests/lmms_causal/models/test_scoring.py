@@ -9,7 +9,7 @@ import torch
 
 from lmms_causal.errors import UserError
 from lmms_causal.interventions import apply
-from lmms_causal.interventions.logits import SCORING_FLOOR
+from lmms_causal.interventions.edits.logits import SCORING_FLOOR
 from lmms_causal.interventions.plan import Plan
 from lmms_causal.models.prompts import Encoder
 from lmms_causal.models.runner import Runner

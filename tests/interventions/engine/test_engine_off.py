@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lmms_causal.interventions import Plan, apply
-from lmms_causal.interventions.plan import Branch, Combine
+from lmms_causal.interventions.plan import Branch, Increment
 from lmms_causal.testing import Prompt, encode, family, names, picture
 
 DECODING = {
@@ -95,12 +95,13 @@ def test_nothing_is_left_behind_by_an_exception_inside(tiny, name):
     stock = answers(model, inputs)
     steps = iter(range(2))
 
-    def broken(factual, branches, scoring):
+    def broken(signals):
         if next(steps) == 1:
             raise RuntimeError("inside the second step")
-        return factual
+        return signals.factual - signals.branches["same"]
 
-    plan = Plan((Branch("same", lambda inputs: {}),), Combine("broken", broken))
+    branch = Branch("same", media=lambda inputs: {})
+    plan = Plan((branch,), (Increment("broken", broken, branches=("same",)),))
     with pytest.raises(RuntimeError, match="second step"), apply(model, plan):
         model.generate(**inputs, max_new_tokens=4)
     assert not {"forward", "generate"} & model.__dict__.keys()

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmms_causal.interventions.logits import (
+from lmms_causal.interventions.edits.logits import (
     SCORING_FLOOR,
     contrast,
-    keep_plausible,
+    keep,
     plausible,
 )
 
@@ -23,8 +23,8 @@ logit_lists = st.lists(st.floats(-20, 20, width=32), min_size=2, max_size=9)
 
 
 def decode(alpha: float, beta: float) -> torch.Tensor:
-    combined = contrast(FACTUAL, NOISED, alpha)
-    return keep_plausible(combined, FACTUAL, beta, scoring=False)
+    combined = FACTUAL + contrast(FACTUAL, NOISED, alpha)
+    return keep(combined, plausible(FACTUAL, beta), FACTUAL, scoring=False)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,8 @@ def decode(alpha: float, beta: float) -> torch.Tensor:
 )
 def test_contrast_is_the_affine_combination_of_equation_3(alpha, expected):
     # (1 + alpha) * l - alpha * c, entry by entry
-    torch.testing.assert_close(contrast(FACTUAL, NOISED, alpha), torch.as_tensor(expected))
+    contrasted = FACTUAL + contrast(FACTUAL, NOISED, alpha)
+    torch.testing.assert_close(contrasted, torch.as_tensor(expected))
 
 
 @pytest.mark.parametrize(
@@ -80,8 +81,9 @@ def test_cutoff_on_logits_equals_cutoff_on_probabilities(values, beta):
 def test_contrast_depends_on_neither_branch_s_normalisation(values, shift_l, shift_c, alpha):
     factual = torch.tensor(values, dtype=torch.float64)
     noised = factual.flip(0) * 0.5
-    plain = contrast(factual, noised, alpha).log_softmax(-1)
-    shifted = contrast(factual + shift_l, noised + shift_c, alpha).log_softmax(-1)
+    plain = (factual + contrast(factual, noised, alpha)).log_softmax(-1)
+    moved = factual + shift_l
+    shifted = (moved + contrast(moved, noised + shift_c, alpha)).log_softmax(-1)
     torch.testing.assert_close(shifted, plain, atol=1e-9, rtol=1e-9)
 
 
@@ -89,9 +91,9 @@ def test_contrast_depends_on_neither_branch_s_normalisation(values, shift_l, shi
 @settings(deadline=None, derandomize=True)
 def test_scoring_puts_every_excluded_token_below_every_kept_one(values, alpha, beta):
     factual = torch.tensor(values, dtype=torch.float64)
-    combined = contrast(factual, factual.flip(0), alpha)
+    combined = factual + contrast(factual, factual.flip(0), alpha)
     kept = plausible(factual, beta)
-    scored = keep_plausible(combined, factual, beta, scoring=True)
+    scored = keep(combined, plausible(factual, beta), factual, scoring=True)
     assert scored.isfinite().all()
     assert torch.equal(scored[kept], combined[kept])
     if not kept.all():
@@ -102,21 +104,24 @@ def test_scoring_puts_every_excluded_token_below_every_kept_one(values, alpha, b
 
 
 def test_scoring_floor_of_the_worked_example():
-    scored = keep_plausible(contrast(FACTUAL, NOISED, 1.0), FACTUAL, 0.1, scoring=True)
+    scored = keep(
+        FACTUAL + contrast(FACTUAL, NOISED, 1.0), plausible(FACTUAL, 0.1), FACTUAL, scoring=True
+    )
     # worst kept .5, minus 20, and the last token 2 nats further down as under l
     torch.testing.assert_close(scored, torch.tensor([3.0, 0.5, 0.5, -19.5, -21.5]))
 
 
 def test_rows_of_a_batch_are_cut_off_independently():
     batch = torch.stack([FACTUAL, NOISED])[:, None]
-    together = keep_plausible(2 * batch, batch, 0.3, scoring=False)
+    together = keep(2 * batch, plausible(batch, 0.3), batch, scoring=False)
     for row, logits in enumerate((FACTUAL, NOISED)):
-        alone = keep_plausible(2 * logits, logits, 0.3, scoring=False)
+        alone = keep(2 * logits, plausible(logits, 0.3), logits, scoring=False)
         assert torch.equal(together[row, 0], alone)
 
 
-def test_without_cutoff_nothing_is_excluded_or_copied():
+def test_without_cutoff_nothing_is_excluded():
     combined = FACTUAL * 3
     for scoring in (True, False):
-        assert keep_plausible(combined, FACTUAL, 0, scoring=scoring) is combined
+        kept = plausible(FACTUAL, 0)
+        assert torch.equal(keep(combined, kept, FACTUAL, scoring=scoring), combined)
     assert not math.isinf(combined.min())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from transformers import LogitsProcessorList
 
 from lmms_causal.interventions import Plan, apply
 from lmms_causal.interventions.methods.vcd import VCD
-from lmms_causal.interventions.plan import Branch, Combine
+from lmms_causal.interventions.plan import Branch, Increment, Signals
 from lmms_causal.testing import Prompt, encode, family, names, picture, video
 
 STEPS = 6
@@ -104,11 +105,12 @@ def test_the_second_branch_keeps_its_own_past(tiny, name):
     inputs = encode(processor, [question(name)])
     seen: list[tuple[Tensor, Tensor]] = []
 
-    def record(factual: Tensor, branches: Any, scoring: bool) -> Tensor:
-        seen.append((factual, branches["noised"]))
-        return factual
+    def record(signals: Signals) -> Tensor:
+        seen.append((signals.factual, signals.branches["noised"]))
+        return torch.zeros_like(signals.factual)
 
-    plan = Plan((Branch("noised", VCD(noise_step=999).noised),), Combine("record", record))
+    branch = Branch("noised", media=VCD(noise_step=999).noised)
+    plan = Plan((branch,), (Increment("record", record, branches=("noised",)),))
     with apply(model, plan):
         tokens, _ = generated(model, inputs)
     assert tokens == generated(model, inputs)[0]
@@ -155,7 +157,7 @@ def test_the_same_picture_in_both_branches_gives_the_factual_logits(tiny, name):
     model, processor = tiny(name)
     inputs = encode(processor, [question(name)])
     vcd = VCD(alpha=3.0, beta=0.05)
-    plan = Plan((Branch("noised", lambda inputs: {}),), Combine("vcd", vcd.combine))
+    plan = replace(vcd.plan(), branches=(Branch("noised", media=lambda inputs: {}),))
     with torch.no_grad():
         factual = model(**inputs).logits
         plain = generated(model, inputs)

@@ -9,7 +9,7 @@ import torch
 import transformers as tr
 
 from lmms_causal.errors import UserError
-from lmms_causal.interventions import apply
+from lmms_causal.interventions import Plan, apply
 from lmms_causal.testing import Prompt, build, encode, names, picture
 
 PROMPT = Prompt("Is it red?", (picture(1),))
@@ -132,10 +132,10 @@ def test_second_intervention_on_a_model_is_refused(tiny):
     with apply(model, "vcd"):
         with pytest.raises(UserError, match="carries an intervention already"):
             apply(model, "vcd(alpha=2)")
-        assert apply(model, "none").plan.combine is None
+        assert apply(model, "none").plan == Plan()
 
 
-@pytest.mark.parametrize("name", ["llava", "qwen2_vl", "idefics3", "qwen2"])
+@pytest.mark.parametrize("name", ["llava", "qwen2_vl", "idefics3"])
 def test_prompt_without_image_is_refused_by_default(tiny, name):
     model, processor = tiny(name)
     inputs = encode(processor, [Prompt("Is it red?")])
@@ -143,6 +143,14 @@ def test_prompt_without_image_is_refused_by_default(tiny, name):
         for run in (lambda: model(**inputs), lambda: model.generate(**inputs, max_new_tokens=2)):
             with pytest.raises(UserError, match="without_image=skip"):
                 run()
+
+
+@pytest.mark.parametrize("name", names("text"))
+def test_model_without_eyes_is_refused_at_once_where_a_picture_is_needed(tiny, name):
+    model, _ = tiny(name)
+    with pytest.raises(UserError, match=r"needs a picture, and the model reads text only"):
+        apply(model, "vcd")
+    apply(model, "vcd(without_image=skip)").remove()
 
 
 def test_one_prompt_without_image_in_a_batch_is_refused_by_default(tiny):

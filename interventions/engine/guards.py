@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from lmms_causal.errors import UserError
+from lmms_causal.interventions.adapter import ModelAdapter
+from lmms_causal.interventions.plan import Branch, Plan
 
-__all__ = ["check_generation", "check_model", "without_adapters"]
+__all__ = ["check_generation", "check_model", "check_plan", "obstacle", "without_adapters"]
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "assistant_model": (None,),  # these three run further models, or drafts, past the branches
@@ -92,3 +94,38 @@ def check_generation(arguments: Mapping[str, Any], defaults: Any, *, branches: b
     if branches and arguments.get("inputs_embeds") is not None:
         raise UserError("generate(inputs_embeds=...) hides where the image is: pass input_ids")
     return setting("use_cache") is not False
+
+
+def check_plan(plan: Plan, adapter: ModelAdapter) -> None:
+    """Refuse a plan that cannot run on a model.
+
+    Raises:
+        UserError: says why.
+    """
+    reason = obstacle(plan, adapter)
+    if reason is not None:
+        raise UserError(f"this intervention cannot run on {adapter.kind}: {reason}")
+
+
+def obstacle(plan: Plan, adapter: ModelAdapter) -> str | None:
+    """Return why a plan cannot run on a model, or None if it can."""
+    for requirement in plan.requirements:
+        if (reason := requirement(adapter)) is not None:
+            return reason
+    branches = list(plan.branches)
+    if plan.steering is not None:
+        branches.append(plan.steering.negative)
+        if not adapter.mlps:
+            return "its layers have no feed-forward module that could be steered"
+    return next((reason for b in branches if (reason := _missing(b, adapter)) is not None), None)
+
+
+def _missing(branch: Branch, adapter: ModelAdapter) -> str | None:
+    if branch.without_image == "refuse" and not adapter.sees:
+        return (
+            f"its branch {branch.name!r} needs a picture, and the model reads text only; with "
+            "without_image=skip it does nothing"
+        )
+    if branch.vision is not None and adapter.sees and not adapter.vision_attention:
+        return "the attention of its vision encoder is not where any known model has it"
+    return None

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lmms_causal.errors import UserError
 from lmms_causal.interventions import apply
-from lmms_causal.interventions.logits import plausible
+from lmms_causal.interventions.edits.logits import plausible
 from lmms_causal.interventions.methods.vcd import VCD
 from lmms_causal.testing import Prompt, build, encode, names, picture
 

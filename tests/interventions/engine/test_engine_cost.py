@@ -24,6 +24,14 @@ def calls_of(module: Any) -> Iterator[list[int]]:
     hook.remove()
 
 
+@contextmanager
+def rows_through(module: Any) -> Iterator[list[int]]:
+    rows: list[int] = []
+    hook = module.register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[0])))
+    yield rows
+    hook.remove()
+
+
 def tower(model: Any) -> Any:
     parts = dict(model.base_model.named_children())
     return next(parts[key] for key in ("vision_tower", "visual", "vision_model") if key in parts)
@@ -61,10 +69,15 @@ def test_scoring_encodes_the_pictures_once_a_branch(tiny, name):
 def test_forward_passes_counts_the_rows_of_all_branches(tiny, decoding, rows):
     model, processor = tiny("llava")
     inputs = encode(processor, PROMPTS)
-    with calls_of(model.base_model.language_model) as calls, apply(model, "vcd") as handle:
-        model.generate(**inputs, max_new_tokens=STEPS, do_sample=False, **decoding)
-    assert handle.forward_passes == rows * 2 * STEPS
-    assert handle.forward_passes == rows * len(calls)
+    for execution in ("stacked", "paired"):
+        with (
+            rows_through(model.base_model.language_model.layers[0]) as seen,
+            apply(model, "vcd", execution=execution) as handle,
+        ):
+            model.generate(**inputs, max_new_tokens=STEPS, do_sample=False, **decoding)
+        assert handle.forward_passes == rows * 2 * STEPS == sum(seen)
+        together = execution == "stacked" and decoding.get("use_cache", True)
+        assert len(seen) == (STEPS + 1 if together else 2 * STEPS)
 
 
 def test_branches_that_did_not_run_are_not_counted(tiny):

@@ -9,7 +9,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["content_generator", "edit_pixels", "has_pixels"]
+__all__ = ["MEDIA_INPUTS", "content_generator", "edit_pixels", "has_pixels"]
+
+MEDIA_INPUTS = (
+    "pixel_values",
+    "pixel_values_videos",
+    "image_grid_thw",
+    "video_grid_thw",
+    "second_per_grid_ts",
+    "image_sizes",
+    "image_sizes_videos",
+    "batch_num_images",
+    "pixel_attention_mask",
+    "image_hidden_states",
+    "mm_encoder_outputs",
+    "mm_token_type_ids",
+)
+"""Names of the model inputs that a prompt without pictures does not have."""
 
 _GRID_OF = {"pixel_values": "image_grid_thw", "pixel_values_videos": "video_grid_thw"}
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lmms_causal.errors import UserError
 from lmms_causal.interventions import parse
-from lmms_causal.interventions.media import content_generator, edit_pixels, has_pixels
+from lmms_causal.interventions.edits.media import content_generator, edit_pixels, has_pixels
 from lmms_causal.interventions.methods.vcd import VCD, diffuse, signal_fraction
 from lmms_causal.testing import Prompt, encode, family, names, picture, video
 

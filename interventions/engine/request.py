@@ -1,0 +1,67 @@
+"""What a host says about the batch at hand, which the model's inputs do not show."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["Request", "seeds_of"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Facts about one batch.
+
+    Attributes:
+        documents: identity of each prompt's document; seeds whatever a method draws at random.
+            None: an identity is made from the tokens and pictures of the batch.
+        prompt_length: columns of ``input_ids`` that are prompt, where an answer to be scored
+            follows. None: unknown.
+        views: for each branch that shows other pictures, their tensors.
+    """
+
+    documents: Sequence[str] | None = None
+    prompt_length: int | None = None
+    views: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def seeds_of(request: Request, inputs: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return a number for each row, a function of its document.
+
+    Rows made of one prompt (beams, several answers) share it.
+    """
+    ids: Tensor = inputs["input_ids"]
+    if request.documents is None:
+        mask = inputs.get("attention_mask")
+        end = ids.shape[1] if request.prompt_length is None else request.prompt_length
+        shown = _digest_of_pictures(inputs)
+        names = [
+            f"{row[:end] if real is None else [t for t, r in zip(row[:end], real, strict=False) if r]}"
+            f"/{shown}"
+            for row, real in zip(
+                ids.tolist(),
+                [None] * len(ids) if mask is None else mask.tolist(),
+                strict=True,
+            )
+        ]
+    else:
+        repeats = ids.shape[0] // len(request.documents)
+        names = [name for name in request.documents for _ in range(repeats)]
+    return tuple(_number(name) for name in names)
+
+
+def _digest_of_pictures(inputs: Mapping[str, Any]) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for name in ("pixel_values", "pixel_values_videos"):
+        pixels = inputs.get(name)
+        if isinstance(pixels, Tensor):
+            digest.update(pixels.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _number(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest(), "big")

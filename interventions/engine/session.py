@@ -1,0 +1,470 @@
+"""All passes of one call: the factual one and the branches, of one generation or one scoring.
+
+A generation's first pass fills a cache for each branch; from the second token on, all branches are
+rows of one batch (``stacked``) or run one after the other (``paired``). ``auto`` stacks wherever
+the cache can be: a decoding step is bound by reading the weights, which one batch does once (figures
+in ``docs/architecture.md``, from ``benchmarks/decoding_overhead.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from lmms_causal.errors import UserError
+from lmms_causal.interventions.adapter import ModelAdapter
+from lmms_causal.interventions.edits import tokens
+from lmms_causal.interventions.edits.attention import Part, WeightEdit, editing
+from lmms_causal.interventions.edits.hidden import recorded, steered
+from lmms_causal.interventions.edits.media import has_pixels
+from lmms_causal.interventions.engine.cache import BranchedCache
+from lmms_causal.interventions.engine.combine import combined
+from lmms_causal.interventions.engine.request import Request, seeds_of
+from lmms_causal.interventions.plan import Branch, Plan, Signals
+
+__all__ = ["Execution", "Session"]
+
+Execution = Literal["auto", "stacked", "paired"]
+
+
+class Session:
+    """Runs the passes of one call of ``generate`` or ``forward``.
+
+    Args:
+        adapter: the model.
+        forward: its own forward pass.
+        plan: what to run.
+        request: what the host said about the batch.
+        generation: the arguments of ``generate``; None when scoring.
+        execution: how branches are run once their prompts are read.
+    """
+
+    def __init__(
+        self,
+        adapter: ModelAdapter,
+        forward: Callable[..., Any],
+        plan: Plan,
+        request: Request,
+        generation: Mapping[str, Any] | None,
+        execution: Execution = "auto",
+    ) -> None:
+        self.passes = 0
+        self._adapter = adapter
+        self._forward = forward
+        self._plan = plan
+        self._request = request
+        self._generation = generation
+        self._execution = execution
+        self._step = -1
+        self._prompt_length = request.prompt_length
+        self._with_image = torch.empty(0)
+        self._active: list[Branch] = []
+        self._seeds: tuple[int, ...] = ()
+        self._source = None if generation is None else _media_of(generation)
+        self._features: dict[str, Any] = {}
+        self._masks: dict[str, Tensor] = {}
+        self._positions: dict[str, Tensor] = {}
+        self._vectors: dict[int, Tensor] = {}
+
+    @property
+    def _scoring(self) -> bool:
+        return self._generation is None
+
+    def run(self, inputs: dict[str, Any]) -> Any:
+        """Run one step: the factual output with its logits replaced by the combined ones."""
+        if self._step < 0:
+            self._start(inputs)
+        self._step += 1
+        cache = inputs.get("past_key_values")
+        branches = [b for b in self._active if not (b.first_token_only and self._step > 0)]
+        if isinstance(cache, BranchedCache) and self._step > 0:
+            self._masks = {
+                name: torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+                for name, mask in self._masks.items()
+            }
+            if cache.blocks > 1:
+                return self._run_stacked(inputs, branches, cache)
+        return self._run_paired(inputs, branches, cache)
+
+    def _start(self, inputs: Mapping[str, Any]) -> None:
+        """Look at the prompt: which rows have pictures, which branches apply, what steers."""
+        ids = inputs.get("input_ids")
+        rows = inputs["inputs_embeds"] if ids is None else ids
+        self._with_image = self._rows_with_image(inputs, rows)
+        steering = self._plan.steering
+        for branch in (*self._plan.branches, *([steering.negative] if steering else [])):
+            if branch.without_image == "refuse" and not self._with_image.all():
+                raise UserError(
+                    f"the intervention's branch {branch.name!r} needs an image in every prompt and "
+                    "found one without; use without_image=skip to leave such prompts untouched"
+                )
+        self._active = [
+            branch
+            for branch in self._plan.branches
+            if branch.without_image is None or self._with_image.any()
+        ]
+        if self._scoring and self._plan.counts_tokens and self._prompt_length is None:
+            raise UserError(
+                "this intervention counts the answer's tokens, and a forward pass does not say where "
+                "the answer begins: score through `causal`, or within handle.request(prompt_length=)"
+            )
+        if ids is None and self._active:
+            raise UserError("an intervention with branches needs input_ids, not inputs_embeds")
+        if not self._scoring and ids is not None:
+            self._prompt_length = ids.shape[1]
+        if ids is not None:
+            self._seeds = seeds_of(self._request, inputs)
+        if steering and (steering.negative.without_image is None or self._with_image.any()):
+            self._vectors = self._steering_vectors(inputs)
+
+    def _rows_with_image(self, inputs: Mapping[str, Any], rows: Tensor) -> Tensor:
+        """Which rows ``[B]`` show an image or a video."""
+        shown = has_pixels(inputs) or bool(inputs.get("mm_encoder_outputs"))
+        if not shown or inputs.get("input_ids") is None or not self._adapter.visual_tokens:
+            return torch.full((rows.shape[0],), shown, device=rows.device)
+        return self._adapter.is_visual(rows).any(dim=1)
+
+    # --- steering ---------------------------------------------------------------------------------
+
+    def _steering_vectors(self, inputs: Mapping[str, Any]) -> dict[int, Tensor]:
+        """For each steered layer ``h(prompt) - h(negative)`` ``[B, 1, D]`` at the last token."""
+        steering = self._plan.steering
+        assert steering is not None and steering.negative.tokens is not None
+        depth = self._adapter.depth
+        layers = range(depth) if steering.layers is None else steering.layers(depth)
+        prompt = _prompt_part(inputs, self._prompt_length)
+        negative = tokens.edited(prompt, steering.negative.tokens, self._adapter, None)
+        states = []
+        for given in (prompt, negative):
+            own = {**given, "use_cache": False}
+            own.pop("past_key_values", None)
+            if "logits_to_keep" in own:
+                own["logits_to_keep"] = 1
+            with recorded(self._adapter.layers, layers) as outputs:
+                self._forward(**own)
+            self.passes += len(self._with_image)
+            states.append({i: output[:, -1:].float() for i, output in outputs.items()})
+        return {layer: states[0][layer] - states[1][layer] for layer in layers}
+
+    # --- the passes -------------------------------------------------------------------------------
+
+    def _run_factual(self, inputs: dict[str, Any]) -> tuple[Any, dict[int, Tensor]]:
+        """The factual pass, steered, with the layers that increments read recorded."""
+        wanted = self._layers_read()
+        with ExitStack() as stack:
+            if self._vectors and self._plan.steering is not None:
+                stack.enter_context(
+                    steered(self._adapter.mlps, self._vectors, self._plan.steering.function)
+                )
+            hidden = stack.enter_context(recorded(self._adapter.layers, wanted))
+            output = self._forward(**inputs)
+        self.passes += len(self._with_image)
+        return output, hidden
+
+    def _layers_read(self) -> list[int]:
+        depth = self._adapter.depth
+        read = (i.layers(depth) for i in self._plan.increments if i.layers is not None)
+        return sorted({layer for layers in read for layer in layers})
+
+    def _run_paired(
+        self, inputs: dict[str, Any], branches: Sequence[Branch], cache: BranchedCache | None
+    ) -> Any:
+        """Run the passes one after the other; after a prompt, perhaps join their caches."""
+        inputs = self._encoded_once(inputs, branches)
+        own_inputs = {branch.name: self._inputs_of(branch, inputs, cache) for branch in branches}
+        output, hidden = self._run_factual(inputs)
+        logits = {}
+        for branch in branches:
+            own = own_inputs[branch.name]
+            rows = slice(0, len(self._with_image))
+            with ExitStack() as stack:
+                if branch.vision is not None and has_pixels(own):
+                    stack.enter_context(branch.vision(self._adapter))
+                stack.enter_context(self._edits([(branch, rows)], own))
+                logits[branch.name] = self._forward(**own).logits
+            self.passes += len(self._with_image)
+        if cache is not None and self._step == 0:
+            self._join(inputs, branches, cache)
+            output.past_key_values = cache
+        offsets = {
+            branch.name: self._in_step(branch, inputs, own_inputs[branch.name])
+            for branch in branches
+        }
+        return self._finish(output, hidden, logits, branches, inputs, offsets)
+
+    def _join(
+        self, inputs: Mapping[str, Any], branches: Sequence[Branch], cache: BranchedCache
+    ) -> None:
+        """Make one batch of the caches, from the second token on."""
+        lasting = [branch for branch in branches if not branch.first_token_only]
+        if self._execution == "paired" or not lasting or not cache.stackable:
+            return
+        factual = self._masks.get("", _mask_of(inputs))
+        masks = [factual, *(self._masks.get(branch.name, factual) for branch in lasting)]
+        width = max(mask.shape[1] for mask in masks)
+        stacked = [
+            torch.nn.functional.pad(mask.long(), (width - mask.shape[1], 0)) for mask in masks
+        ]
+        cache.stack([branch.name for branch in lasting])
+        self._masks = {"": torch.cat(stacked)}
+
+    def _run_stacked(
+        self, inputs: dict[str, Any], branches: Sequence[Branch], cache: BranchedCache
+    ) -> Any:
+        """Run one decoding step of all branches as one batch, the factual rows first."""
+        rows = len(self._with_image)
+        own: dict[str, Any] = {}
+        for name, value in inputs.items():
+            if isinstance(value, Tensor) and value.ndim and value.shape[0] == rows:
+                value = torch.cat([value] * cache.blocks)
+            own[name] = value
+        mask = self._masks[""]
+        own["attention_mask"] = None if mask.all() else mask
+        positions = inputs.get("position_ids")
+        if positions is not None:
+            own["position_ids"] = torch.cat(
+                [positions, *(self._position_of(branch, positions) for branch in branches)], dim=-2
+            )
+        blocks = [
+            (branch, slice(rows * (1 + i), rows * (2 + i))) for i, branch in enumerate(branches)
+        ]
+        with self._edits(blocks, own):
+            output, hidden = self._run_factual(own)
+        self.passes += rows * len(branches)
+        factual, *others = output.logits.split(rows)
+        output.logits = factual
+        logits = {branch.name: part for branch, part in zip(branches, others, strict=True)}
+        hidden = {layer: states[:rows] for layer, states in hidden.items()}
+        return self._finish(output, hidden, logits, branches, inputs, {})
+
+    def _position_of(self, branch: Branch, factual: Tensor) -> Tensor:
+        """Positions ``[..., B, 1]`` of the newest token in a branch's own prompt."""
+        if branch.name not in self._positions:
+            return factual
+        return self._positions[branch.name] + self._step
+
+    # --- the inputs of a branch -------------------------------------------------------------------
+
+    def _inputs_of(
+        self, branch: Branch, inputs: Mapping[str, Any], cache: BranchedCache | None
+    ) -> dict[str, Any]:
+        """The forward inputs of a branch."""
+        own = dict(inputs)
+        decoding = cache is not None and self._step > 0
+        if cache is not None:
+            own["past_key_values"] = cache.branches[branch.name]
+        else:
+            own["use_cache"] = False
+        if branch.tokens is not None and decoding:
+            mask = self._masks[branch.name]
+            own["attention_mask"] = None if mask.all() else mask
+            if inputs.get("position_ids") is not None:
+                own["position_ids"] = self._position_of(branch, inputs["position_ids"])
+            return own
+        if branch.tokens is not None:
+            own = tokens.edited(own, branch.tokens, self._adapter, self._prompt_length)
+            if cache is not None:
+                self._masks[branch.name] = own["attention_mask"]
+                if "position_ids" in own:
+                    self._positions[branch.name] = own["position_ids"][..., -1:]
+        if not branch.keeps_pictures and not decoding:
+            self._show(branch, own)
+        return own
+
+    def _show(self, branch: Branch, own: dict[str, Any]) -> None:
+        """Replace the pictures of a branch, as pixels or, where ``generate`` encodes, as features."""
+        if has_pixels(own):
+            own.update(self._pictures_of(branch, own))
+        elif own.get("mm_encoder_outputs") and self._source is not None:
+            if branch.name not in self._features:
+                media = dict(self._source)
+                media.update(self._pictures_of(branch, media))
+                with ExitStack() as stack:
+                    if branch.vision is not None:
+                        stack.enter_context(branch.vision(self._adapter))
+                    self._features[branch.name] = self._encode(media, own["input_ids"])
+            own["mm_encoder_outputs"] = self._features[branch.name]
+        elif own.get("mm_encoder_outputs"):
+            raise UserError(
+                "a forward pass with mm_encoder_outputs cannot be intervened on: pass pixel_values"
+            )
+
+    def _pictures_of(self, branch: Branch, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The picture tensors that a branch replaces."""
+        if branch.media is not None:
+            return branch.media(inputs)
+        if branch.view is None:
+            return {}
+        if branch.name not in self._request.views:
+            raise UserError(
+                f"the intervention's branch {branch.name!r} needs the pictures themselves and the "
+                "question: run it through the model `causal`, or within handle.request(views=...)"
+            )
+        return self._request.views[branch.name]
+
+    def _encode(self, media: dict[str, Any], ids: Tensor) -> Any:
+        """Encode pictures as ``generate`` encodes the factual ones before its first pass."""
+        model = self._adapter.model
+        media.pop("mm_encoder_outputs", None)
+        outputs = model._prepare_multimodal_encoder_kwargs_for_generation(media)[
+            "mm_encoder_outputs"
+        ]
+        prompts = (self._generation or {}).get("input_ids")
+        expand = 1 if prompts is None else ids.shape[0] // prompts.shape[0]
+        if expand > 1:  # beams, or several return sequences
+            outputs = model._expand_multimodal_outputs(prompts, outputs, expand_size=expand)
+        return outputs
+
+    def _encoded_once(
+        self, inputs: dict[str, Any], branches: Sequence[Branch]
+    ) -> dict[str, Any]:
+        """When scoring, encode pictures once for all passes that are shown the same ones."""
+        sharing = any(branch.keeps_pictures and not self._drops(branch) for branch in branches)
+        if not (self._scoring and sharing and has_pixels(inputs)):
+            return inputs
+        self._source = _media_of(inputs)
+        features = self._encode(dict(self._source), inputs["input_ids"])
+        kept = {k: v for k, v in inputs.items() if not k.startswith("pixel_values")}
+        return {**kept, "mm_encoder_outputs": features}
+
+    @staticmethod
+    def _drops(branch: Branch) -> bool:
+        return branch.tokens in (tokens.without_media, tokens.keep_last)
+
+    # --- what becomes of the logits ---------------------------------------------------------------
+
+    def _edits(self, blocks: Sequence[tuple[Branch, slice]], inputs: Mapping[str, Any]) -> Any:
+        """The scope of the branches' attention edits in one pass."""
+        parts = []
+        depth = self._adapter.depth
+        mask = inputs.get("attention_mask")
+        for branch, rows in blocks:
+            if not branch.attention:
+                continue
+            by_layer: dict[int, list[WeightEdit]] = {}
+            for edit in branch.attention:
+                for layer in edit.layers(depth):
+                    by_layer.setdefault(layer, []).append(edit)
+            if mask is None:
+                padding = torch.zeros(rows.stop - rows.start, dtype=torch.long)
+            else:
+                padding = mask[rows].long().argmax(dim=1)
+            end = self._columns(inputs)
+            parts.append(Part(rows, by_layer, padding, end, self._seeds))
+        return editing(self._adapter.attention, parts) if parts else ExitStack()
+
+    def _columns(self, inputs: Mapping[str, Any]) -> int | None:
+        """Columns of the batch up to this pass's tokens; None without a cache."""
+        cache = inputs.get("past_key_values")
+        if cache is None:
+            return None
+        return int(cache.get_seq_length()) + int(inputs["input_ids"].shape[1])
+
+    def _in_step(
+        self, branch: Branch, inputs: Mapping[str, Any], own: Mapping[str, Any]
+    ) -> Tensor | None:
+        """How many last positions ``[B]`` a branch with other tokens shares; None for all."""
+        if branch.tokens is None or not self._scoring:
+            return None
+        return tokens.in_step(inputs["input_ids"], own["input_ids"])
+
+    def _finish(
+        self,
+        output: Any,
+        hidden: Mapping[int, Tensor],
+        logits: Mapping[str, Tensor],
+        branches: Sequence[Branch],
+        inputs: Mapping[str, Any],
+        offsets: Mapping[str, Tensor | None],
+    ) -> Any:
+        """Put the combined logits into the factual output."""
+        whole = output.logits
+        step, count = self._window(whole, inputs)
+        factual = whole[:, whole.shape[1] - count :].float()
+        applies, values = {}, {}
+        for branch in self._plan.branches:
+            applies[branch.name] = self._applies(branch, factual, offsets.get(branch.name))
+            values[branch.name] = factual
+        for branch in branches:
+            where = applies[branch.name]
+            if branch.first_token_only and step is not None:
+                where = where & (step == 0)
+            own = _last(logits[branch.name].float(), count)
+            values[branch.name] = torch.where(where[..., None], own, factual)
+        first = {layer: states[:, states.shape[1] - count :] for layer, states in hidden.items()}
+        signals = Signals(
+            factual=factual,
+            branches=values,
+            step=step,
+            depth=self._adapter.depth,
+            early=lambda layer, normalise: self._adapter.read(first[layer], normalise),
+            seeds=self._seeds,
+            scoring=self._scoring,
+            tied=self._adapter.tied,
+        )
+        result = combined(self._plan, signals, applies)
+        if result is factual:
+            return output
+        if count < whole.shape[1] and self._scoring:
+            result = torch.cat([whole[:, : whole.shape[1] - count].float(), result], dim=1)
+        output.logits = result
+        return output
+
+    def _window(self, logits: Tensor, inputs: Mapping[str, Any]) -> tuple[Tensor | None, int]:
+        """Answer steps ``[K]`` of the last ``K`` positions that are combined, and ``K``."""
+        width = logits.shape[1]
+        if not self._scoring:
+            return torch.tensor([self._step], device=logits.device), 1
+        if self._prompt_length is None:
+            return None, width
+        ids = inputs["input_ids"]
+        count = min(width, ids.shape[1] - self._prompt_length + 1)
+        first = ids.shape[1] - count - (self._prompt_length - 1)
+        return torch.arange(first, first + count, device=logits.device), count
+
+    def _applies(self, branch: Branch, factual: Tensor, shared: Tensor | None) -> Tensor:
+        """Where a branch applies, ``[B, K]``: rows that it is for, positions that it has."""
+        rows, count = factual.shape[:2]
+        if branch.without_image is None:
+            where = torch.ones(rows, count, dtype=torch.bool, device=factual.device)
+        else:
+            where = self._with_image.to(factual.device)[:, None].expand(rows, count)
+        if shared is not None:
+            back = torch.arange(count, 0, -1, device=factual.device)
+            where = where & (back[None] <= shared.to(factual.device)[:, None])
+        return where
+
+
+def _last(logits: Tensor, count: int) -> Tensor:
+    """The last ``count`` positions of logits ``[B, K, V]``, zeros where there are fewer."""
+    missing = count - logits.shape[1]
+    if missing > 0:
+        return torch.nn.functional.pad(logits, (0, 0, missing, 0))
+    return logits[:, logits.shape[1] - count :]
+
+
+def _mask_of(inputs: Mapping[str, Any]) -> Tensor:
+    mask: Tensor | None = inputs.get("attention_mask")
+    return torch.ones_like(inputs["input_ids"]) if mask is None else mask
+
+
+def _prompt_part(inputs: Mapping[str, Any], length: int | None) -> dict[str, Any]:
+    """The inputs cut to the prompt's columns."""
+    ids = inputs["input_ids"]
+    if length is None or length == ids.shape[1]:
+        return dict(inputs)
+    cut = {}
+    for name, value in inputs.items():
+        own = isinstance(value, Tensor) and (value.shape == ids.shape or name == "position_ids")
+        cut[name] = value[..., :length] if own else value
+    return cut
+
+
+def _media_of(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What a call was given beside tokens, mask and cache."""
+    others = ("input_ids", "inputs", "attention_mask", "past_key_values")
+    return {name: value for name, value in inputs.items() if name not in others}
