@@ -93,8 +93,8 @@ class Branch:
         attention: edits of attention weights in the decoder.
         without_image: whether a prompt without images is an error or is left untouched; None where
             the branch makes sense without an image.
-        first_token_only: whether the branch is run for the answer's first token only; its logits are
-            the factual ones after it, as in releases that lost the branch's cache.
+        first_token_only: whether the branch is run for the answer's first token only; its logits
+            are the factual ones after it, as in releases that lost the branch's cache.
     """
 
     name: str
@@ -151,6 +151,8 @@ class Increment:
         function: :class:`Signals` to ``[B, K, V]``, float32, without in-place changes; None adds
             nothing.
         branches: names of the branches it reads; it acts on rows where all of them apply.
+        without_image: what becomes of prompts that have no image, as of a branch; None where they
+            are like others.
         layers: decoder layers it reads through :attr:`Signals.early`.
         beta: excludes tokens whose factual probability is below ``beta`` times the best.
         counts_tokens: whether it reads :attr:`Signals.step`.
@@ -159,6 +161,7 @@ class Increment:
     method: str
     function: Callable[[Signals], Tensor] | None = None
     branches: tuple[str, ...] = ()
+    without_image: WithoutImage | None = None
     layers: Layers | None = None
     beta: float = 0.0
     counts_tokens: bool = False
@@ -166,7 +169,7 @@ class Increment:
 
 @dataclass(frozen=True)
 class Steering:
-    """A push along ``h(prompt) - h(negative prompt)``, taken at the last prompt token of each layer.
+    """A push along ``h(prompt) - h(negative prompt)``, taken at the prompt's last token by layer.
 
     Attributes:
         method: the name of the method.
@@ -277,6 +280,11 @@ class Plan:
             or any(increment.counts_tokens for increment in self.increments)
             or any(branch.first_token_only for branch in self.branches)
         )
+
+    @property
+    def reads_questions(self) -> bool:
+        """Whether the question itself is needed, before it becomes tensors."""
+        return bool(self.preparations) or any(branch.view is not None for branch in self.branches)
 
     def then(self, other: Plan) -> Plan:
         """Compose. Increments add up, rewrites and preparations run in the order named.

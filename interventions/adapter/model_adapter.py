@@ -109,6 +109,21 @@ class ModelAdapter:
         return len(self.layers)
 
     @property
+    def feature_blocks(self) -> tuple[int, ...]:
+        """The blocks of the vision encoder whose outputs go on to the decoder.
+
+        Those before the projector, and those that enter decoder layers past it (deepstack).
+        """
+        config = self.model.config
+        layers = getattr(config, "vision_feature_layer", None)
+        if not isinstance(layers, (list, tuple)):
+            layers = [-1 if layers is None else layers]
+        states = len(self.blocks) + 1  # layers are counted as hidden states: 0 is no block's output
+        deep = getattr(getattr(config, "vision_config", None), "deepstack_visual_indexes", None)
+        found = {layer % states - 1 for layer in layers} | set(deep or ())
+        return tuple(sorted(found - {-1}))
+
+    @property
     def sees(self) -> bool:
         """Whether the model takes pictures."""
         return self.tower is not None

@@ -29,7 +29,15 @@ from lmms_causal.errors import UserError
 if TYPE_CHECKING:
     from lmms_causal.interventions.plan import Layers
 
-__all__ = ["Coordinates", "Part", "WeightEdit", "editing", "reading", "weights_of"]
+__all__ = [
+    "Coordinates",
+    "Part",
+    "WeightEdit",
+    "editing",
+    "not_editable",
+    "reading",
+    "weights_of",
+]
 
 _CODES = {"sdpa": "lmms_causal_fused", "eager": "lmms_causal_explicit"}
 """Our names, over the implementations they fall back on. They contain no name that transformers
@@ -135,13 +143,29 @@ def reading(modules: Sequence[nn.Module], layers: Sequence[int]) -> Iterator[dic
         yield found
 
 
+def not_editable(modules: Sequence[nn.Module]) -> str | None:
+    """Return why the attention of a tower can be neither edited nor read, or None if it can."""
+    for module in modules:
+        name = getattr(getattr(module, "config", None), "_attn_implementation", None)
+        if name is None:
+            return f"{type(module).__name__} does not take its attention function from transformers"
+        if name not in _CODES:
+            return (
+                f"attn_implementation={name}: attention cannot be edited or read in it; load the "
+                "model with attn_implementation=sdpa"
+            )
+    return None
+
+
 def _indices(modules: Sequence[nn.Module]) -> dict[int, int]:
     return {id(module): index for index, module in enumerate(modules)}
 
 
 @contextmanager
 def _standing_in(modules: Sequence[nn.Module], active: _Active) -> Iterator[None]:
-    configs = {id(module.config): module.config for module in modules}
+    if (reason := not_editable(modules)) is not None:
+        raise UserError(reason)
+    configs: dict[int, Any] = {id(module.config): module.config for module in modules}
     saved = [(config, config._attn_implementation) for config in configs.values()]
     for _, name in saved:
         _register(name)
@@ -157,16 +181,7 @@ def _standing_in(modules: Sequence[nn.Module], active: _Active) -> Iterator[None
 
 
 def _register(name: str) -> None:
-    """Make our function and mask known over one implementation.
-
-    Raises:
-        UserError: the implementation is another.
-    """
-    if name not in _CODES:
-        raise UserError(
-            f"attn_implementation={name}: attention cannot be edited or read in it; load the model "
-            "with attn_implementation=sdpa"
-        )
+    """Make our function and mask known over one implementation."""
     if _CODES[name] in ALL_ATTENTION_FUNCTIONS:
         return
 

@@ -18,7 +18,15 @@ from lmms_causal.interventions.edits.media import MEDIA_INPUTS
 if TYPE_CHECKING:
     from lmms_causal.interventions.adapter import ModelAdapter
 
-__all__ = ["Token", "edited", "in_step", "insert_before_question", "keep_last", "without_media"]
+__all__ = [
+    "Token",
+    "appended",
+    "edited",
+    "in_step",
+    "insert_before_question",
+    "keep_last",
+    "without_media",
+]
 
 
 class Token(NamedTuple):
@@ -188,6 +196,31 @@ def _moved(
                 place = place + after - run[:, 0]
             start = end
     return made
+
+
+def appended(inputs: Mapping[str, Any], added: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """Return model inputs with tokens after every row, padded on the right with masked positions.
+
+    Whatever has the shape of ``input_ids`` ``[B, L]`` is a per-token input and grows with it: the
+    mask by ones for real tokens, token types by zeros (text).
+    """
+    ids: Tensor = inputs["input_ids"]
+    width = max(map(len, added))
+    if width == 0:
+        return dict(inputs)
+    tokens = torch.zeros(len(added), width, dtype=ids.dtype, device=ids.device)
+    mask = torch.zeros_like(tokens)
+    for row, new in enumerate(added):
+        tokens[row, : len(new)] = torch.tensor(new, dtype=ids.dtype)
+        mask[row, : len(new)] = 1
+    grown = {}
+    for name, value in inputs.items():
+        if isinstance(value, Tensor) and value.shape == ids.shape:
+            extra = {"input_ids": tokens, "attention_mask": mask}.get(name, torch.zeros_like(mask))
+            grown[name] = torch.cat([value, extra.to(value.dtype)], dim=1)
+        else:
+            grown[name] = value
+    return grown
 
 
 def in_step(factual: Tensor, branch: Tensor) -> Tensor:

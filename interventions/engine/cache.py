@@ -40,8 +40,9 @@ class BranchedCache(DynamicCache):
     def stack(self, names: Sequence[str]) -> None:
         """Join the named branches to the factual rows, and let go of all branches."""
         others = [self.branches[name] for name in names]
-        for index, layer in enumerate(self.layers):
-            parts = [layer, *(other.layers[index] for other in others)]
+        layers: list[Any] = list(self.layers)
+        for index, layer in enumerate(layers):
+            parts: list[Any] = [layer, *(other.layers[index] for other in others)]
             if not layer.is_initialized:  # a layer that shares another's keys
                 continue
             kept = max(part.keys.shape[-2] for part in parts)
@@ -54,11 +55,12 @@ class BranchedCache(DynamicCache):
         self.blocks = 1 + len(names)
         self.branches.clear()
 
-    def _of_all_blocks(self, rows: Tensor) -> Tensor:
+    def _of_all_blocks(self, rows: Any) -> Any:
         """Indices of factual rows to those of the same rows in every block."""
         if self.blocks == 1:
             return rows
-        size = next(layer.keys.shape[0] for layer in self.layers if layer.is_initialized)
+        layers: list[Any] = list(self.layers)
+        size = next(layer.keys.shape[0] for layer in layers if layer.is_initialized)
         starts = torch.arange(self.blocks, device=rows.device) * (size // self.blocks)
         return (rows[None] + starts[:, None]).flatten()
 

@@ -1,4 +1,4 @@
-"""From the signals of all passes to the logits that are decoded or scored: the sum of increments."""
+"""From the signals of all passes to the logits that are decoded or scored: a sum of increments."""
 
 from __future__ import annotations
 
@@ -13,22 +13,31 @@ from lmms_causal.interventions.plan import Plan, Signals
 __all__ = ["combined"]
 
 
-def combined(plan: Plan, signals: Signals, applies: Mapping[str, Tensor]) -> Tensor:
+def combined(
+    plan: Plan,
+    signals: Signals,
+    applies: Mapping[str, Tensor],
+    with_image: Tensor | None = None,
+) -> Tensor:
     """Return ``(l + sum of increments) / temperature`` on the allowed tokens, ``[B, K, V]``.
 
-    An increment acts where all branches it reads apply; elsewhere its method is absent, its
-    restriction of tokens included.
+    An increment acts where all branches it reads apply, and on rows with an image if it is for
+    those; elsewhere its method is absent, its restriction of tokens included.
 
     Args:
         plan: the composed plan.
         signals: logits of all passes.
         applies: for each branch where it applies, ``[B, K]`` bool.
+        with_image: which rows have an image, ``[B]`` bool; None for all.
     """
     factual = signals.factual
     total: Tensor | None = None
     kept: Tensor | None = None
     for increment in plan.increments:
         where = _everywhere(increment.branches, applies)
+        if increment.without_image is not None and with_image is not None and not with_image.all():
+            shown = with_image[:, None].expand(factual.shape[:2])
+            where = shown if where is None else where & shown
         if increment.function is not None:
             added = increment.function(signals)
             if where is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lmms_causal.errors import UserError
 from lmms_causal.interventions.adapter import ModelAdapter
+from lmms_causal.interventions.edits.attention import not_editable
 from lmms_causal.interventions.plan import Branch, Plan
 
 __all__ = ["check_generation", "check_model", "check_plan", "obstacle", "without_adapters"]
@@ -117,6 +118,12 @@ def obstacle(plan: Plan, adapter: ModelAdapter) -> str | None:
         branches.append(plan.steering.negative)
         if not adapter.mlps:
             return "its layers have no feed-forward module that could be steered"
+    for increment in plan.increments:
+        if increment.without_image == "refuse" and not adapter.sees:
+            return (
+                f"{increment.method} needs a picture, and the model reads text only; with "
+                "without_image=skip it does nothing"
+            )
     return next((reason for b in branches if (reason := _missing(b, adapter)) is not None), None)
 
 
@@ -126,6 +133,8 @@ def _missing(branch: Branch, adapter: ModelAdapter) -> str | None:
             f"its branch {branch.name!r} needs a picture, and the model reads text only; with "
             "without_image=skip it does nothing"
         )
+    if branch.attention and (reason := not_editable(adapter.attention)) is not None:
+        return reason
     if branch.vision is not None and adapter.sees and not adapter.vision_attention:
         return "the attention of its vision encoder is not where any known model has it"
     return None

@@ -178,9 +178,7 @@ class Handle:
         kwargs = _as_keywords(inspect.signature(self._generate), args, kwargs)
         if self.plan.selection is None:
             return self._generate_once(**kwargs)
-        return select(
-            self.plan.selection, self._generate_once, kwargs, self._request, self._model
-        )
+        return select(self.plan.selection, self._generate_once, kwargs, self._request, self._model)
 
     def _generate_once(self, **kwargs: Any) -> Any:
         """Generate with a branched cache, and clear up behind it."""

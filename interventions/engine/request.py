@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 __all__ = ["Request", "seeds_of"]
@@ -38,15 +39,11 @@ def seeds_of(request: Request, inputs: Mapping[str, Any]) -> tuple[int, ...]:
     if request.documents is None:
         mask = inputs.get("attention_mask")
         end = ids.shape[1] if request.prompt_length is None else request.prompt_length
+        real = torch.ones_like(ids) if mask is None else mask
         shown = _digest_of_pictures(inputs)
         names = [
-            f"{row[:end] if real is None else [t for t, r in zip(row[:end], real, strict=False) if r]}"
-            f"/{shown}"
-            for row, real in zip(
-                ids.tolist(),
-                [None] * len(ids) if mask is None else mask.tolist(),
-                strict=True,
-            )
+            f"{row[:end][kept[:end].bool()].tolist()}/{shown}"
+            for row, kept in zip(ids, real, strict=True)
         ]
     else:
         repeats = ids.shape[0] // len(request.documents)

@@ -99,9 +99,7 @@ def select(
         chosen = logits.log_softmax(dim=-1).gather(2, drawn[..., None])[..., 0]
         rows = [_ended(row, ends) for row in drawn.tolist()]
         answers.append(rows)
-        likelihoods.append(
-            [float(chosen[i, : len(row)].mean()) for i, row in enumerate(rows)]
-        )
+        likelihoods.append([float(chosen[i, : len(row)].mean()) for i, row in enumerate(rows)])
     picked = [
         answers[
             _best([a[row] for a in answers], [value[row] for value in likelihoods], selection.by)
@@ -133,7 +131,7 @@ def _ended(row: list[int], ends: frozenset[int]) -> list[int]:
 
 def _ends(kwargs: Mapping[str, Any], model: Any) -> frozenset[int]:
     config = kwargs.get("generation_config") or model.generation_config
-    ends = kwargs["eos_token_id"] if "eos_token_id" in kwargs else config.eos_token_id
+    ends = kwargs.get("eos_token_id", config.eos_token_id)
     ends = [] if ends is None else ends
     return frozenset(ends if isinstance(ends, (list, tuple)) else [int(ends)])
 

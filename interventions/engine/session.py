@@ -2,8 +2,8 @@
 
 A generation's first pass fills a cache for each branch; from the second token on, all branches are
 rows of one batch (``stacked``) or run one after the other (``paired``). ``auto`` stacks wherever
-the cache can be: a decoding step is bound by reading the weights, which one batch does once (figures
-in ``docs/architecture.md``, from ``benchmarks/decoding_overhead.py``).
+the cache can be: a decoding step is bound by reading the weights, which one batch does once. The
+figures are in ``docs/architecture.md``, from ``benchmarks/decoding_overhead.py``.
 """
 
 from __future__ import annotations
@@ -102,6 +102,12 @@ class Session:
                     f"the intervention's branch {branch.name!r} needs an image in every prompt and "
                     "found one without; use without_image=skip to leave such prompts untouched"
                 )
+        for increment in self._plan.increments:
+            if increment.without_image == "refuse" and not self._with_image.all():
+                raise UserError(
+                    f"intervention {increment.method} needs an image in every prompt and found one "
+                    "without; use without_image=skip to leave such prompts untouched"
+                )
         self._active = [
             branch
             for branch in self._plan.branches
@@ -109,8 +115,9 @@ class Session:
         ]
         if self._scoring and self._plan.counts_tokens and self._prompt_length is None:
             raise UserError(
-                "this intervention counts the answer's tokens, and a forward pass does not say where "
-                "the answer begins: score through `causal`, or within handle.request(prompt_length=)"
+                "this intervention counts the answer's tokens, and a forward pass does not say "
+                "where the answer begins: score through `causal`, or within "
+                "handle.request(prompt_length=...)"
             )
         if ids is None and self._active:
             raise UserError("an intervention with branches needs input_ids, not inputs_embeds")
@@ -148,7 +155,12 @@ class Session:
                 self._forward(**own)
             self.passes += len(self._with_image)
             states.append({i: output[:, -1:].float() for i, output in outputs.items()})
-        return {layer: states[0][layer] - states[1][layer] for layer in layers}
+        vectors = {layer: states[0][layer] - states[1][layer] for layer in layers}
+        if steering.negative.without_image is not None:
+            # both prompts are one there, and their difference is rounding, whose direction is noise
+            shown = self._with_image[:, None, None]
+            vectors = {layer: torch.where(shown, v, 0.0) for layer, v in vectors.items()}
+        return vectors
 
     # --- the passes -------------------------------------------------------------------------------
 
@@ -184,8 +196,11 @@ class Session:
             with ExitStack() as stack:
                 if branch.vision is not None and has_pixels(own):
                     stack.enter_context(branch.vision(self._adapter))
+                behind = self._left_out(branch, inputs)
+                own = _prompt_part(own, own["input_ids"].shape[1] - behind)
                 stack.enter_context(self._edits([(branch, rows)], own))
-                logits[branch.name] = self._forward(**own).logits
+                found = self._forward(**own).logits
+                logits[branch.name] = torch.nn.functional.pad(found, (0, 0, 0, behind))
             self.passes += len(self._with_image)
         if cache is not None and self._step == 0:
             self._join(inputs, branches, cache)
@@ -195,6 +210,12 @@ class Session:
             for branch in branches
         }
         return self._finish(output, hidden, logits, branches, inputs, offsets)
+
+    def _left_out(self, branch: Branch, inputs: Mapping[str, Any]) -> int:
+        """How many columns of an answer that is scored a branch is not shown."""
+        if not (self._scoring and branch.first_token_only) or self._prompt_length is None:
+            return 0
+        return int(inputs["input_ids"].shape[1]) - self._prompt_length
 
     def _join(
         self, inputs: Mapping[str, Any], branches: Sequence[Branch], cache: BranchedCache
@@ -276,7 +297,7 @@ class Session:
         return own
 
     def _show(self, branch: Branch, own: dict[str, Any]) -> None:
-        """Replace the pictures of a branch, as pixels or, where ``generate`` encodes, as features."""
+        """Replace a branch's pictures, as pixels or, where ``generate`` encodes them, as features."""
         if has_pixels(own):
             own.update(self._pictures_of(branch, own))
         elif own.get("mm_encoder_outputs") and self._source is not None:
@@ -319,9 +340,7 @@ class Session:
             outputs = model._expand_multimodal_outputs(prompts, outputs, expand_size=expand)
         return outputs
 
-    def _encoded_once(
-        self, inputs: dict[str, Any], branches: Sequence[Branch]
-    ) -> dict[str, Any]:
+    def _encoded_once(self, inputs: dict[str, Any], branches: Sequence[Branch]) -> dict[str, Any]:
         """When scoring, encode pictures once for all passes that are shown the same ones."""
         sharing = any(branch.keeps_pictures and not self._drops(branch) for branch in branches)
         if not (self._scoring and sharing and has_pixels(inputs)):
@@ -406,7 +425,7 @@ class Session:
             scoring=self._scoring,
             tied=self._adapter.tied,
         )
-        result = combined(self._plan, signals, applies)
+        result = combined(self._plan, signals, applies, self._with_image.to(factual.device))
         if result is factual:
             return output
         if count < whole.shape[1] and self._scoring:

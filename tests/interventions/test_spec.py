@@ -15,7 +15,7 @@ from lmms_causal.interventions import Plan, parse
 from lmms_causal.interventions.methods.re2 import Re2
 from lmms_causal.interventions.methods.vcd import VCD
 from lmms_causal.interventions.plan import Branch, Control, Increment, Selection, Steering
-from lmms_causal.interventions.registry import get, names
+from lmms_causal.interventions.registry import get, names, parameters
 
 
 @pytest.mark.parametrize("nothing", [None, "", "  ", "none", "None", "off", "OFF"])
@@ -236,5 +236,5 @@ def test_listing_methods_imports_none_and_reading_a_rewrite_imports_no_torch():
 def test_every_registered_method_documents_each_of_its_parameters():
     for name in names():
         cls = get(name)
-        for parameter in cls.__dataclass_fields__:
+        for parameter in parameters(cls):
             assert f"{parameter}: " in (cls.__doc__ or ""), f"{name}.{parameter}"

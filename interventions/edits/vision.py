@@ -1,0 +1,89 @@
+"""Edit what happens inside the vision encoder, for the time in which pictures are encoded.
+
+A row here is what the encoder attends within: a picture, a tile of one, or (Qwen-VL) a window.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lmms_causal.interventions.adapter import ModelAdapter
+from lmms_causal.interventions.edits.attention import Coordinates, Part, WeightEdit, editing
+
+__all__ = ["edited_weights", "patches_per_side", "scaled_features"]
+
+WeightFunction = Callable[[Tensor, Tensor, Coordinates], Tensor]
+"""As :attr:`WeightEdit.function`."""
+
+
+@contextmanager
+def edited_weights(
+    adapter: ModelAdapter, layers: Sequence[int], function: WeightFunction
+) -> Iterator[None]:
+    """Edit the attention weights of some blocks while the block of code runs.
+
+    All rows have the same coordinates and no document: a picture is encoded in the same way
+    wherever it is met.
+    """
+    edits = {layer: (WeightEdit(lambda depth: layers, function),) for layer in layers}
+    # how many rows there are only the encoder knows: one row of coordinates serves them all
+    padding = torch.zeros(1, dtype=torch.long)
+    part = Part(slice(None), edits, padding, end=None, seeds=(0,))
+    with editing(adapter.vision_attention, [part]):
+        yield
+
+
+@contextmanager
+def scaled_features(
+    adapter: ModelAdapter, function: Callable[[Tensor, Coordinates], Tensor]
+) -> Iterator[None]:
+    """Multiply the features that feed the projector by a number a patch, made from attention.
+
+    A class token is left as it is; the models drop it.
+
+    Args:
+        adapter: a model whose encoder sees square pictures.
+        function: weights ``[R, H, T, T]`` of the block that makes the features, to factors
+            ``[R, P]`` for its patches in reading order.
+    """
+    factors: dict[int, Tensor] = {}
+
+    def record(weights: Tensor, allowed: Tensor, where: Coordinates) -> Tensor:
+        factors[where.layer] = function(weights, where)
+        return weights
+
+    def scaled(states: Tensor, layer: int) -> Tensor:
+        factor = factors[layer].to(states.dtype)
+        behind = states[:, states.shape[1] - factor.shape[1] :] * factor[..., None]
+        return torch.cat([states[:, : states.shape[1] - factor.shape[1]], behind], dim=1)
+
+    def hook(module: Any, inputs: Any, output: Any) -> Any:
+        states = list(output.get("hidden_states") or ())
+        for layer in factors:
+            # entry 0 is what enters the first block; entries nobody asked for are None
+            if layer + 1 < len(states) and states[layer + 1] is not None:
+                states[layer + 1] = scaled(states[layer + 1], layer)
+        if states:
+            output.hidden_states = tuple(states)
+        if (last := len(adapter.blocks) - 1) in factors:
+            output.last_hidden_state = scaled(output.last_hidden_state, last)
+        factors.clear()
+        return output
+
+    handle = adapter.tower.register_forward_hook(hook)
+    try:
+        with edited_weights(adapter, adapter.feature_blocks, record):
+            yield
+    finally:
+        handle.remove()
+
+
+def patches_per_side(tokens: int) -> int:
+    """Return the side of the square grid in a sequence with or without a class token."""
+    return math.isqrt(tokens)

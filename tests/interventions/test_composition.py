@@ -1,0 +1,138 @@
+"""All pairs of methods: the sum of both increments, or a refusal that says why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lmms_causal.errors import UserError
+from lmms_causal.interventions import Plan, apply, parse, registry
+from lmms_causal.interventions.edits.logits import plausible
+from lmms_causal.testing import Prompt, encode, picture
+
+PROMPTS = [
+    Prompt("Is it red?", (picture(1, 60, 44),)),
+    Prompt("Which of the two fell first?", (picture(2),)),
+]
+ANSWER = torch.tensor([[5, 17, 40], [9, 5, 61]])
+PAIRS = list(combinations(registry.names(), 2))
+
+
+def spec_of(one: str, other: str) -> str:
+    """Both methods, each with what it needs; none named twice."""
+    parts = "+".join(registry.example(name) for name in (one, other)).split("+")
+    kept = {part.partition("(")[0]: part for part in parts}
+    if other in kept and one == "vcd":
+        kept["vcd"] = "vcd"
+    return "+".join(kept.values())
+
+
+def scored(model: Any, processor: Any, plan: Plan) -> Tensor:
+    """Logits of the answer's positions ``[2, 3, V]``."""
+    inputs = dict(encode(processor, PROMPTS))
+    length = inputs["input_ids"].shape[1]
+    views = {b.name: augmented(processor) for b in plan.branches if b.view is not None}
+    for name, value in list(inputs.items()):
+        if value.shape == (2, length):
+            tail = (
+                ANSWER if name == "input_ids" else torch.full_like(ANSWER, name == "attention_mask")
+            )
+            inputs[name] = torch.cat([value, tail.to(value.dtype)], dim=1)
+    with apply(model, plan, processor) as handle, torch.no_grad():
+        if not plan.touches_model:
+            return model(**inputs).logits[:, length - 1 : -1]
+        with handle.request(documents=["one", "two"], prompt_length=length, views=views):
+            return model(**inputs).logits[:, length - 1 : -1]
+
+
+def augmented(processor: Any) -> dict[str, Tensor]:
+    """Other pictures of the same sizes, as a host would encode a branch's view."""
+    other = [replace(p, images=tuple(i.point(lambda v: v // 3) for i in p.images)) for p in PROMPTS]
+    return {"pixel_values": encode(processor, other)["pixel_values"]}
+
+
+def first_logits(model: Any, processor: Any, plan: Plan) -> Tensor:
+    """Logits ``[2, V]`` that the first token of a generation is chosen from."""
+    views = {b.name: augmented(processor) for b in plan.branches if b.view is not None}
+    inputs = encode(processor, PROMPTS)
+    with (
+        apply(model, plan.without("selection"), processor) as handle,
+        handle.request(documents=["one", "two"], views=views),
+    ):
+        output = model.generate(
+            **inputs,
+            max_new_tokens=1,
+            do_sample=False,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+    return output.logits[0].float()
+
+
+def unrestricted(plan: Plan) -> Plan:
+    increments = tuple(replace(increment, beta=0.0) for increment in plan.increments)
+    return replace(plan, increments=increments, temperature=None, control=None, selection=None)
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS, ids="+".join)
+def test_a_pair_adds_both_increments_to_the_same_logits_or_is_refused(one, other, tiny):
+    model, processor = tiny("llava")
+    try:
+        plan = parse(spec_of(one, other)).plan()
+    except UserError as refusal:
+        # the only pairs that mean nothing: a control of what adds no increment
+        assert "noise_control" in (one, other)
+        assert "randomises what other interventions add" in str(refusal)
+        return
+    bare = unrestricted(plan)
+    base = scored(model, processor, bare.without("increments", "branches"))
+    expected = base.clone()
+    for increment in bare.increments:
+        if increment.function is not None:
+            alone = scored(model, processor, replace(bare, increments=(increment,)))
+            expected += alone - base
+    torch.testing.assert_close(scored(model, processor, bare), expected, atol=2e-4, rtol=1e-4)
+
+    steered = first_logits(model, processor, bare.without("increments", "branches"))
+    free = first_logits(model, processor, bare)
+    result = first_logits(model, processor, replace(plan, control=None))
+    kept = torch.ones_like(steered, dtype=torch.bool)
+    for increment in plan.increments:
+        kept &= plausible(steered, increment.beta)
+    assert torch.equal(result.isfinite(), kept)
+    torch.testing.assert_close(
+        result[kept], free[kept] / (plan.temperature or 1.0), atol=1e-4, rtol=1e-4
+    )
+
+
+ALONE = [pair for pair in PAIRS if "+" not in "".join(map(registry.example, pair))]
+
+
+@pytest.mark.parametrize(("one", "other"), ALONE, ids="+".join)
+def test_the_order_in_which_logit_methods_are_named_does_not_matter(one, other, tiny):
+    model, processor = tiny("llava")
+    specs = [registry.example(one), registry.example(other)]
+    plans = [parse("+".join(order)).plan() for order in (specs, specs[::-1])]
+    if not plans[0].changes_logits:
+        assert plans[0].rewrites == plans[1].rewrites[::-1] or len(plans[0].rewrites) < 2
+        return
+    forward, backward = (scored(model, processor, plan) for plan in plans)
+    torch.testing.assert_close(forward, backward, atol=1e-4, rtol=1e-4)
+
+
+def test_a_control_keeps_the_norm_of_the_increment_and_changes_its_direction(tiny):
+    model, processor = tiny("llava")
+    base = scored(model, processor, Plan())
+    aimed = scored(model, processor, parse("vcd(beta=0)").plan()) - base
+    random = scored(model, processor, parse("vcd(beta=0)+noise_control").plan()) - base
+    centred = aimed - aimed.mean(-1, keepdim=True)
+    torch.testing.assert_close(random.norm(dim=-1), centred.norm(dim=-1), atol=1e-3, rtol=1e-3)
+    cosine = torch.cosine_similarity(random, centred, dim=-1)
+    assert cosine.abs().max() < 0.3
+    again = scored(model, processor, parse("vcd(beta=0)+noise_control(seed=1)").plan()) - base
+    assert not torch.equal(again, random)
