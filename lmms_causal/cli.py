@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from lmms_causal.commands import fetch, interventions, stubs, tasks_path
+    from lmms_causal.commands import doctor, fetch, interventions, stubs, tasks_path
     from lmms_causal.compare import command as compare
 
     parser = argparse.ArgumentParser(
@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "lm-eval", help="lm-eval's own command line with our models and tasks known to it"
     )
-    for module in (compare, interventions, tasks_path, stubs, fetch):
+    for module in (compare, interventions, doctor, tasks_path, stubs, fetch):
         module.add_parser(commands)
     return parser
 

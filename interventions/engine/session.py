@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from lmms_causal.errors import UserError
 from lmms_causal.interventions.adapter import ModelAdapter
@@ -23,7 +24,10 @@ from lmms_causal.interventions.edits.hidden import recorded, steered
 from lmms_causal.interventions.edits.media import has_pixels
 from lmms_causal.interventions.engine.cache import BranchedCache
 from lmms_causal.interventions.engine.combine import combined
+from lmms_causal.interventions.engine.encoding import Pictures
+from lmms_causal.interventions.engine.positions import applies, last, prompt_part, scored_steps
 from lmms_causal.interventions.engine.request import Request, seeds_of
+from lmms_causal.interventions.engine.steering import steering_vectors
 from lmms_causal.interventions.plan import Branch, Plan, Signals
 
 __all__ = ["Execution", "Session"]
@@ -59,13 +63,12 @@ class Session:
         self._request = request
         self._generation = generation
         self._execution = execution
+        self._pictures = Pictures(adapter, request, generation)
         self._step = -1
         self._prompt_length = request.prompt_length
         self._with_image = torch.empty(0)
         self._active: list[Branch] = []
         self._seeds: tuple[int, ...] = ()
-        self._source = None if generation is None else _media_of(generation)
-        self._features: dict[str, Any] = {}
         self._masks: dict[str, Tensor] = {}
         self._positions: dict[str, Tensor] = {}
         self._vectors: dict[int, Tensor] = {}
@@ -126,7 +129,11 @@ class Session:
         if ids is not None:
             self._seeds = seeds_of(self._request, inputs)
         if steering and (steering.negative.without_image is None or self._with_image.any()):
-            self._vectors = self._steering_vectors(inputs)
+            prompt = prompt_part(inputs, self._prompt_length)
+            self._vectors = steering_vectors(
+                self._adapter, self._forward, steering, prompt, self._with_image
+            )
+            self.passes += 2 * len(self._with_image)
 
     def _rows_with_image(self, inputs: Mapping[str, Any], rows: Tensor) -> Tensor:
         """Which rows ``[B]`` show an image or a video."""
@@ -134,33 +141,6 @@ class Session:
         if not shown or inputs.get("input_ids") is None or not self._adapter.visual_tokens:
             return torch.full((rows.shape[0],), shown, device=rows.device)
         return self._adapter.is_visual(rows).any(dim=1)
-
-    # --- steering ---------------------------------------------------------------------------------
-
-    def _steering_vectors(self, inputs: Mapping[str, Any]) -> dict[int, Tensor]:
-        """For each steered layer ``h(prompt) - h(negative)`` ``[B, 1, D]`` at the last token."""
-        steering = self._plan.steering
-        assert steering is not None and steering.negative.tokens is not None
-        depth = self._adapter.depth
-        layers = range(depth) if steering.layers is None else steering.layers(depth)
-        prompt = _prompt_part(inputs, self._prompt_length)
-        negative = tokens.edited(prompt, steering.negative.tokens, self._adapter, None)
-        states = []
-        for given in (prompt, negative):
-            own = {**given, "use_cache": False}
-            own.pop("past_key_values", None)
-            if "logits_to_keep" in own:
-                own["logits_to_keep"] = 1
-            with recorded(self._adapter.layers, layers) as outputs:
-                self._forward(**own)
-            self.passes += len(self._with_image)
-            states.append({i: output[:, -1:].float() for i, output in outputs.items()})
-        vectors = {layer: states[0][layer] - states[1][layer] for layer in layers}
-        if steering.negative.without_image is not None:
-            # both prompts are one there, and their difference is rounding, whose direction is noise
-            shown = self._with_image[:, None, None]
-            vectors = {layer: torch.where(shown, v, 0.0) for layer, v in vectors.items()}
-        return vectors
 
     # --- the passes -------------------------------------------------------------------------------
 
@@ -186,7 +166,7 @@ class Session:
         self, inputs: dict[str, Any], branches: Sequence[Branch], cache: BranchedCache | None
     ) -> Any:
         """Run the passes one after the other; after a prompt, perhaps join their caches."""
-        inputs = self._encoded_once(inputs, branches)
+        inputs = self._pictures.encoded_once(inputs, branches)
         own_inputs = {branch.name: self._inputs_of(branch, inputs, cache) for branch in branches}
         output, hidden = self._run_factual(inputs)
         logits = {}
@@ -197,10 +177,10 @@ class Session:
                 if branch.vision is not None and has_pixels(own):
                     stack.enter_context(branch.vision(self._adapter))
                 behind = self._left_out(branch, inputs)
-                own = _prompt_part(own, own["input_ids"].shape[1] - behind)
+                own = prompt_part(own, own["input_ids"].shape[1] - behind)
                 stack.enter_context(self._edits([(branch, rows)], own))
                 found = self._forward(**own).logits
-                logits[branch.name] = torch.nn.functional.pad(found, (0, 0, 0, behind))
+                logits[branch.name] = pad(found, (0, 0, 0, behind))
             self.passes += len(self._with_image)
         if cache is not None and self._step == 0:
             self._join(inputs, branches, cache)
@@ -227,9 +207,7 @@ class Session:
         factual = self._masks.get("", _mask_of(inputs))
         masks = [factual, *(self._masks.get(branch.name, factual) for branch in lasting)]
         width = max(mask.shape[1] for mask in masks)
-        stacked = [
-            torch.nn.functional.pad(mask.long(), (width - mask.shape[1], 0)) for mask in masks
-        ]
+        stacked = [pad(mask.long(), (width - mask.shape[1], 0)) for mask in masks]
         cache.stack([branch.name for branch in lasting])
         self._masks = {"": torch.cat(stacked)}
 
@@ -293,66 +271,8 @@ class Session:
                 if "position_ids" in own:
                     self._positions[branch.name] = own["position_ids"][..., -1:]
         if not branch.keeps_pictures and not decoding:
-            self._show(branch, own)
+            self._pictures.show(branch, own)
         return own
-
-    def _show(self, branch: Branch, own: dict[str, Any]) -> None:
-        """Replace a branch's pictures, as pixels or, where ``generate`` encodes them, as features."""
-        if has_pixels(own):
-            own.update(self._pictures_of(branch, own))
-        elif own.get("mm_encoder_outputs") and self._source is not None:
-            if branch.name not in self._features:
-                media = dict(self._source)
-                media.update(self._pictures_of(branch, media))
-                with ExitStack() as stack:
-                    if branch.vision is not None:
-                        stack.enter_context(branch.vision(self._adapter))
-                    self._features[branch.name] = self._encode(media, own["input_ids"])
-            own["mm_encoder_outputs"] = self._features[branch.name]
-        elif own.get("mm_encoder_outputs"):
-            raise UserError(
-                "a forward pass with mm_encoder_outputs cannot be intervened on: pass pixel_values"
-            )
-
-    def _pictures_of(self, branch: Branch, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The picture tensors that a branch replaces."""
-        if branch.media is not None:
-            return branch.media(inputs)
-        if branch.view is None:
-            return {}
-        if branch.name not in self._request.views:
-            raise UserError(
-                f"the intervention's branch {branch.name!r} needs the pictures themselves and the "
-                "question: run it through the model `causal`, or within handle.request(views=...)"
-            )
-        return self._request.views[branch.name]
-
-    def _encode(self, media: dict[str, Any], ids: Tensor) -> Any:
-        """Encode pictures as ``generate`` encodes the factual ones before its first pass."""
-        model = self._adapter.model
-        media.pop("mm_encoder_outputs", None)
-        outputs = model._prepare_multimodal_encoder_kwargs_for_generation(media)[
-            "mm_encoder_outputs"
-        ]
-        prompts = (self._generation or {}).get("input_ids")
-        expand = 1 if prompts is None else ids.shape[0] // prompts.shape[0]
-        if expand > 1:  # beams, or several return sequences
-            outputs = model._expand_multimodal_outputs(prompts, outputs, expand_size=expand)
-        return outputs
-
-    def _encoded_once(self, inputs: dict[str, Any], branches: Sequence[Branch]) -> dict[str, Any]:
-        """When scoring, encode pictures once for all passes that are shown the same ones."""
-        sharing = any(branch.keeps_pictures and not self._drops(branch) for branch in branches)
-        if not (self._scoring and sharing and has_pixels(inputs)):
-            return inputs
-        self._source = _media_of(inputs)
-        features = self._encode(dict(self._source), inputs["input_ids"])
-        kept = {k: v for k, v in inputs.items() if not k.startswith("pixel_values")}
-        return {**kept, "mm_encoder_outputs": features}
-
-    @staticmethod
-    def _drops(branch: Branch) -> bool:
-        return branch.tokens in (tokens.without_media, tokens.keep_last)
 
     # --- what becomes of the logits ---------------------------------------------------------------
 
@@ -398,34 +318,42 @@ class Session:
         logits: Mapping[str, Tensor],
         branches: Sequence[Branch],
         inputs: Mapping[str, Any],
-        offsets: Mapping[str, Tensor | None],
+        shared: Mapping[str, Tensor | None],
     ) -> Any:
         """Put the combined logits into the factual output."""
         whole = output.logits
-        step, count = self._window(whole, inputs)
-        factual = whole[:, whole.shape[1] - count :].float()
-        applies, values = {}, {}
-        for branch in self._plan.branches:
-            applies[branch.name] = self._applies(branch, factual, offsets.get(branch.name))
-            values[branch.name] = factual
+        step: Tensor | None
+        if not self._scoring:
+            step, count = torch.tensor([self._step], device=whole.device), 1
+        elif self._prompt_length is None:
+            step, count = None, whole.shape[1]
+        else:
+            step = scored_steps(inputs["input_ids"], whole.shape[1], self._prompt_length)
+            count = len(step)
+        factual = last(whole, count).float()
+        with_image = self._with_image.to(whole.device)
+        where = {
+            branch.name: applies(branch, with_image, count, shared.get(branch.name))
+            for branch in self._plan.branches
+        }
+        values = dict.fromkeys(where, factual)
         for branch in branches:
-            where = applies[branch.name]
+            own = where[branch.name]
             if branch.first_token_only and step is not None:
-                where = where & (step == 0)
-            own = _last(logits[branch.name].float(), count)
-            values[branch.name] = torch.where(where[..., None], own, factual)
-        first = {layer: states[:, states.shape[1] - count :] for layer, states in hidden.items()}
+                own = own & (step == 0)
+            found = last(logits[branch.name].float(), count)
+            values[branch.name] = torch.where(own[..., None], found, factual)
         signals = Signals(
             factual=factual,
             branches=values,
             step=step,
             depth=self._adapter.depth,
-            early=lambda layer, normalise: self._adapter.read(first[layer], normalise),
+            early=lambda layer, normal: self._adapter.read(last(hidden[layer], count), normal),
             seeds=self._seeds,
             scoring=self._scoring,
             tied=self._adapter.tied,
         )
-        result = combined(self._plan, signals, applies, self._with_image.to(factual.device))
+        result = combined(self._plan, signals, where, with_image)
         if result is factual:
             return output
         if count < whole.shape[1] and self._scoring:
@@ -433,57 +361,7 @@ class Session:
         output.logits = result
         return output
 
-    def _window(self, logits: Tensor, inputs: Mapping[str, Any]) -> tuple[Tensor | None, int]:
-        """Answer steps ``[K]`` of the last ``K`` positions that are combined, and ``K``."""
-        width = logits.shape[1]
-        if not self._scoring:
-            return torch.tensor([self._step], device=logits.device), 1
-        if self._prompt_length is None:
-            return None, width
-        ids = inputs["input_ids"]
-        count = min(width, ids.shape[1] - self._prompt_length + 1)
-        first = ids.shape[1] - count - (self._prompt_length - 1)
-        return torch.arange(first, first + count, device=logits.device), count
-
-    def _applies(self, branch: Branch, factual: Tensor, shared: Tensor | None) -> Tensor:
-        """Where a branch applies, ``[B, K]``: rows that it is for, positions that it has."""
-        rows, count = factual.shape[:2]
-        if branch.without_image is None:
-            where = torch.ones(rows, count, dtype=torch.bool, device=factual.device)
-        else:
-            where = self._with_image.to(factual.device)[:, None].expand(rows, count)
-        if shared is not None:
-            back = torch.arange(count, 0, -1, device=factual.device)
-            where = where & (back[None] <= shared.to(factual.device)[:, None])
-        return where
-
-
-def _last(logits: Tensor, count: int) -> Tensor:
-    """The last ``count`` positions of logits ``[B, K, V]``, zeros where there are fewer."""
-    missing = count - logits.shape[1]
-    if missing > 0:
-        return torch.nn.functional.pad(logits, (0, 0, missing, 0))
-    return logits[:, logits.shape[1] - count :]
-
 
 def _mask_of(inputs: Mapping[str, Any]) -> Tensor:
     mask: Tensor | None = inputs.get("attention_mask")
     return torch.ones_like(inputs["input_ids"]) if mask is None else mask
-
-
-def _prompt_part(inputs: Mapping[str, Any], length: int | None) -> dict[str, Any]:
-    """The inputs cut to the prompt's columns."""
-    ids = inputs["input_ids"]
-    if length is None or length == ids.shape[1]:
-        return dict(inputs)
-    cut = {}
-    for name, value in inputs.items():
-        own = isinstance(value, Tensor) and (value.shape == ids.shape or name == "position_ids")
-        cut[name] = value[..., :length] if own else value
-    return cut
-
-
-def _media_of(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """What a call was given beside tokens, mask and cache."""
-    others = ("input_ids", "inputs", "attention_mask", "past_key_values")
-    return {name: value for name, value in inputs.items() if name not in others}

@@ -56,5 +56,9 @@ class CheckedPrompts(Sequence[Prompt]):
 
 
 def _pixels(prompt: Prompt) -> int:
+    """Pixels that a prompt keeps in memory, with those of videos shown as pictures."""
+    parts = (part for turn in prompt.messages or () for part in turn["content"])
+    kept = {id(part["video"]): part["video"] for part in parts if part["type"] == "video"}
+    kept.update((id(video), video) for video in prompt.videos)
     stills = sum(image.width * image.height for image in prompt.images)
-    return stills + sum(video.frames[..., 0].size for video in prompt.videos)
+    return stills + sum(video.frames[..., 0].size for video in kept.values())

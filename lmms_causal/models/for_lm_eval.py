@@ -7,7 +7,6 @@ which upstream does not compute.
 
 from __future__ import annotations
 
-import copy
 import inspect
 import logging
 from collections.abc import Mapping, Sequence
@@ -16,21 +15,20 @@ from typing import Any
 import lm_eval.models  # noqa: F401  registers the built-ins, before anything is looked up
 from lm_eval.api.instance import Instance
 from lm_eval.api.registry import model_registry
-from lm_eval.models.hf_vlms import DEFAULT_IMAGE_PLACEHOLDER, HFMultimodalLM
+from lm_eval.models.hf_vlms import HFMultimodalLM
 from lm_eval.models.huggingface import HFLM
-from lm_eval.models.utils import postprocess_generated_text, replace_placeholders, resize_image
+from lm_eval.models.utils import replace_placeholders, resize_image
 from lm_eval.utils import simple_parse_args_string
 
 from lmms_causal.command_line import one_line_errors
 from lmms_causal.errors import UserError, nearest
 from lmms_causal.interventions.spec import parse
 from lmms_causal.models.documents import document_keys
-from lmms_causal.models.generation import Generation, Settings
 from lmms_causal.models.intervening_lm_eval import IntervenedLM
-from lmms_causal.models.loading import Checkpoint, available_device, pad_left
+from lmms_causal.models.loading import Checkpoint, available_device
 from lmms_causal.models.media import open_picture
-from lmms_causal.models.prompts import Encoder, Prompt
-from lmms_causal.models.runner import Runner
+from lmms_causal.models.prompts import Prompt
+from lmms_causal.models.running_lm_eval import RunningLM
 
 __all__ = ["Causal", "CausalMultimodal", "intervened"]
 
@@ -70,88 +68,7 @@ class _Factory:
         return named(**arguments)
 
 
-class _Run:
-    """Generation and scoring by our own runner, on a model that lm-eval's class has loaded."""
-
-    runner: Runner
-
-    def __init__(self, interventions: str | None = None, seed: int = 0, **arguments: Any) -> None:
-        self._seed = int(seed)
-        super().__init__(interventions, **arguments)  # type: ignore[call-arg]
-
-    @property
-    def identity(self) -> str:
-        """The answers' origin, with the seed: lm-eval caches those sampled without `do_sample`."""
-        return f"{super().identity}|seed={self._seed}"  # type: ignore[misc]
-
-    def _install(self) -> None:
-        if isinstance(self.think_end_token, int):  # type: ignore[attr-defined]
-            raise UserError(
-                f"think_end_token={self.think_end_token}: give its text; "  # type: ignore[attr-defined]
-                "answers are cut as text"
-            )
-        pad_left(self.tokenizer)  # type: ignore[attr-defined]
-        self.runner = Runner(
-            self.model,  # type: ignore[attr-defined]
-            Encoder(self.tokenizer, getattr(self, "processor", None)),  # type: ignore[attr-defined]
-            self.spec.plan(),  # type: ignore[attr-defined]
-            quiet=self.rank != 0,  # type: ignore[attr-defined]
-            max_length=self._max_length,  # type: ignore[attr-defined]
-        )
-        size = self.batch_size  # type: ignore[attr-defined]
-        self.runner.batch_size = self._detect_batch_size() if size == "auto" else int(size)
-
-    def _detect_batch_size(self, *args: Any, **kwargs: Any) -> int:
-        """Try batch sizes out as the base class does, without counting the trials as cost."""
-        counted = copy.copy(self.runner.cost)
-        try:
-            return super()._detect_batch_size(*args, **kwargs)  # type: ignore[misc]
-        finally:
-            self.runner.cost = counted
-
-    def cost_summary(self) -> dict[str, float]:
-        """Return the run's totals."""
-        return self.runner.cost.summary()
-
-    def _ready(self, requests: Sequence[Instance]) -> None:
-        """Load the weights, unless that is done."""
-        if self._pending is not None:  # type: ignore[attr-defined]
-            self._load()  # type: ignore[attr-defined]
-
-    def _prompt(self, request: Instance, key: str) -> Prompt:
-        return Prompt(text=request.args[0], key=key)
-
-    @one_line_errors
-    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Generate answers; stop texts end them, sampling is seeded by document."""
-        self._ready(requests)
-        requests = self._rewritten(requests)  # type: ignore[attr-defined]
-        prompts = [
-            self._prompt(r, key) for r, key in zip(requests, document_keys(requests), strict=True)
-        ]
-        settings = [
-            Settings.from_task(request.args[1], self._seed, "max_gen_toks") for request in requests
-        ]
-        texts: dict[int, str] = {}
-
-        def done(index: int, answer: Generation) -> None:
-            texts[index] = self._finished(answer.text, settings[index])
-            self.cache_hook.add_partial(  # type: ignore[attr-defined]
-                "generate_until", requests[index].args, texts[index]
-            )
-
-        self.runner.generate(prompts, settings, done)
-        return [texts[index] for index in range(len(requests))]
-
-    def _finished(self, text: str, settings: Settings) -> str:
-        return postprocess_generated_text(
-            generation=text,
-            stop=list(settings.until),
-            think_end_token=self.think_end_token,  # type: ignore[attr-defined]
-        )
-
-
-class Causal(_Run, _Factory, IntervenedLM, HFLM):
+class Causal(_Factory, RunningLM, HFLM):
     """Any causal language model of transformers, with interventions."""
 
     def __init__(self, interventions: str | None = None, **arguments: Any) -> None:
@@ -170,14 +87,20 @@ class Causal(_Run, _Factory, IntervenedLM, HFLM):
 
     @one_line_errors
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> Any:
-        """Score with lm-eval's own code, on the clock."""
+        """Score with lm-eval's own code, on the clock, unless the plan needs more than that says.
+
+        It does not say where an answer begins, nor which document it belongs to.
+        """
         self._ready(requests)
+        plan = self.spec.plan()
+        if plan.counts_tokens or plan.preparations or plan.branches or plan.steering:
+            return self._scored(requests)
         self.runner.cost.requests += len(requests)
         with self.runner.cost.clock():
             return super().loglikelihood(requests, disable_tqdm)
 
 
-class CausalMultimodal(_Run, _Factory, IntervenedLM, HFMultimodalLM):
+class CausalMultimodal(_Factory, RunningLM, HFMultimodalLM):
     """Any image-text-to-text model, with interventions and image log-likelihoods."""
 
     warned_of_raw_prompts = False
@@ -192,18 +115,21 @@ class CausalMultimodal(_Run, _Factory, IntervenedLM, HFMultimodalLM):
             )
 
     def _prompt(self, request: Instance, key: str) -> Prompt:
-        context = request.args[0]
         pictures = [
             resize_image(picture, self.image_width, self.image_height, self.image_max_side)
             for picture in _pictures(request)[: self.max_images]
         ]
         if not self.chat_applied:
             self._warn_of_raw_prompts()
-            context = replace_placeholders(
-                context, DEFAULT_IMAGE_PLACEHOLDER, self.image_token, self.max_images
-            )
-        shown = tuple(open_picture(picture, key) for picture in pictures)  # no copy of an RGB one
-        return Prompt(context, shown, (), key)
+        shown = [open_picture(picture, key) for picture in pictures]  # no copy of an RGB one
+        return self._asked(request.args[0]).prompt(shown, key)
+
+    def _sent(self, context: str) -> str:
+        if self.chat_applied:
+            return super()._sent(context)
+        return super()._sent(
+            replace_placeholders(context, self._placeholder, self.image_token, self.max_images)
+        )
 
     def _warn_of_raw_prompts(self) -> None:
         if getattr(self.processor, "chat_template", None) and not self.warned_of_raw_prompts:
@@ -226,13 +152,7 @@ class CausalMultimodal(_Run, _Factory, IntervenedLM, HFMultimodalLM):
     ) -> list[tuple[float, bool]]:
         """Return ``(log probability, is greedy)`` of every continuation, with its images."""
         self._ready(requests)
-        requests = self._rewritten(requests)
-        prompts = [self._prompt(r, f"{r.task_name}/{r.doc_id}") for r in requests]
-        scores = self.runner.score(prompts, [request.args[1] for request in requests])
-        answers = [(score.log_probability, score.is_greedy) for score in scores]
-        for request, answer in zip(requests, answers, strict=True):
-            self.cache_hook.add_partial("loglikelihood", request.args, answer)
-        return answers
+        return self._scored(requests)
 
 
 def _checkpoint(arguments: Mapping[str, Any]) -> Checkpoint | None:

@@ -7,14 +7,12 @@ interventions put on it.
 
 from __future__ import annotations
 
-import mimetypes
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
 from lmms_eval.api.model import lmms
-from lmms_eval.models.model_utils.gen_metrics import log_metrics
 from lmms_eval.protocol import ChatMessages
 from lmms_eval.utils import simple_parse_args_string
 
@@ -25,29 +23,17 @@ from lmms_causal.models.arguments import Arguments
 from lmms_causal.models.checking import CheckedPrompts
 from lmms_causal.models.cost import Cost
 from lmms_causal.models.documents import document_keys
-from lmms_causal.models.generation import Generation, Settings
+from lmms_causal.models.generation import Settings
 from lmms_causal.models.intervening_lmms_eval import intervened, registered
-from lmms_causal.models.prompts import Encoder, Prompt, last_user_text_rewritten
+from lmms_causal.models.lmms_eval_forms import LossPair, report_cost, result_of, visual_part
+from lmms_causal.models.prompts import Encoder, Prompt
+from lmms_causal.models.questions import last_user_text_rewritten
 from lmms_causal.models.runner import Runner
 
 __all__ = ["Causal", "CausalSimple", "LossPair"]
 
 
 _CONVERSATIONS = 8  # batches of conversations held at a time, in tasks of several rounds
-
-
-class LossPair(tuple[float, bool]):
-    """``(mean loss of a token, is greedy)``, in the form that survives lmms-eval 0.7.3.
-
-    Its evaluator turns a plain pair into a string, which its own multiple-choice tasks then cannot
-    read; inside a ``GenerationResult`` the pair arrives whole, and the response cache, which strips
-    what it stores, finds the method it calls. Answers that come back *from* that cache are text:
-    our tasks read both.
-    """
-
-    def strip(self) -> LossPair:
-        """Return the pair itself."""
-        return self
 
 
 class _Factory:
@@ -172,7 +158,7 @@ class _CausalModel(_Factory, lmms):
         prompts = self._checked(requests)
         answers = self._ready().generate(prompts, settings)
         self._report()
-        return [_result(answer) for answer in answers]
+        return [result_of(answer) for answer in answers]
 
     def _report(self) -> None:
         runner = self._ready()
@@ -259,7 +245,7 @@ class CausalSimple(_CausalModel):
     def _messages(self, request: Instance) -> list[dict[str, Any]]:
         to_visual = next(part for part in request.args[2:] if callable(part))
         shown = to_visual(self._doc(request)) or []
-        content = [_visual_part(visual) for visual in shown]
+        content = [visual_part(visual) for visual in shown]
         content.append({"type": "text", "text": request.args[0]})
         return self._conversation([{"role": "user", "content": content}])
 
@@ -281,41 +267,3 @@ class CausalSimple(_CausalModel):
     def generate_until_multi_round(self, requests: list[Instance]) -> list[Any]:
         """Refuse: the chat type does that."""
         raise UserError("several rounds need the chat type of causal; run without --force_simple")
-
-
-def report_cost(cost: Cost) -> None:
-    """Hand the totals to lmms-eval's throughput report, where extra numbers appear as ``avg_*``."""
-    summary = cost.summary()
-    log_metrics(
-        total_elapsed_time=cost.seconds,
-        total_gen_tokens=cost.generated_tokens,
-        avg_speed=cost.generated_tokens / cost.seconds if cost.seconds else 0.0,
-        additional_metrics={
-            "requests": cost.requests,
-            "forward_passes": cost.forward_passes,
-            "forward_passes_per_request": cost.forward_passes / max(1, cost.requests),
-            "prompt_tokens": cost.prompt_tokens,
-            "peak_memory_mb": summary["peak_memory_bytes"] / 2**20,
-        },
-    )
-
-
-def _visual_part(visual: Any) -> dict[str, Any]:
-    """What ``doc_to_visual`` lists as a message part, told apart as lmms-eval does for chat.
-
-    A picture or a picture's path; a video's path, its frames, or a mapping with its address and the
-    seconds to show; audio, which the encoder refuses by name.
-    """
-    if isinstance(visual, Mapping):
-        kind = str(visual.get("type", "video"))
-        spans = {f"{end}_time": visual.get(f"video_{end}") for end in ("start", "end")}
-        return {"type": kind, "url": visual.get("url") or visual.get("path") or visual, **spans}
-    if isinstance(visual, str):
-        kind = (mimetypes.guess_type(visual)[0] or "video").partition("/")[0]
-        return {"type": kind if kind in ("image", "audio") else "video", "url": visual}
-    return {"type": "video" if isinstance(visual, (list, tuple)) else "image", "url": visual}
-
-
-def _result(answer: Generation) -> GenerationResult:
-    counts = TokenCounts(input_tokens=answer.prompt_tokens, output_tokens=answer.generated_tokens)
-    return GenerationResult(text=answer.text, token_counts=counts)

@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from lmms_causal.errors import UserError
+from lmms_causal.interventions.engine.selection import InverseTransformDraw
 
 __all__ = ["Generation", "Settings", "generate"]
 
@@ -220,33 +221,14 @@ def _sampling(settings: Settings, keys: Sequence[str]) -> LogitsProcessorList:
         processors.append(TopPLogitsWarper(float(settings.top_p)))
     if settings.min_p:
         processors.append(MinPLogitsWarper(float(settings.min_p)))
-    return LogitsProcessorList([*processors, SeededDraw(settings.seed, keys)])
+    return LogitsProcessorList([*processors, seeded_draw(settings.seed, keys)])
 
 
-class SeededDraw(LogitsProcessor):
-    """Draw every row's next token from its own generator, by inverting the distribution function.
-
-    Everything but the drawn token gets ``-inf``, so greedy decoding then takes it. A row's draws
-    depend on the seed and its key only.
-    """
-
-    def __init__(self, seed: int, keys: Sequence[str]) -> None:
-        self._generators = [
-            torch.Generator().manual_seed(_seed_of(f"{seed}/{key}")) for key in keys
-        ]
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Return scores ``[B, V]`` with one finite entry a row."""
-        draws = torch.cat(
-            [torch.rand(1, generator=g, dtype=torch.float64) for g in self._generators]
-        )
-        # Apple's GPUs have no float64
-        precise = scores.cpu() if scores.device.type == "mps" else scores
-        cumulative = precise.softmax(dim=-1, dtype=torch.float64).cumsum(dim=-1)
-        target = draws.to(precise.device)[:, None] * cumulative[:, -1:]
-        token = torch.searchsorted(cumulative, target, right=True)
-        token = token.clamp(max=scores.shape[-1] - 1).to(scores.device)
-        return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
+def seeded_draw(seed: int, keys: Sequence[str]) -> InverseTransformDraw:
+    """Return a draw for each row that depends on the seed and the row's document only."""
+    return InverseTransformDraw(
+        [torch.Generator().manual_seed(_seed_of(f"{seed}/{key}")) for key in keys]
+    )
 
 
 class StopTexts(StoppingCriteria):

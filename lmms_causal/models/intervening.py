@@ -42,14 +42,23 @@ class Intervening:
     Attributes:
         spec: the parsed intervention.
         handle: its installation on the loaded model; None before loading.
+        shows_questions: whether questions and pictures reach the plan before they become tensors,
+            as preparations and views need them. A wrapper of somebody else keeps them to itself.
     """
 
     spec: Spec
     handle: Handle | None = None
+    shows_questions = False
 
     def __init__(self, interventions: str | None = None, **arguments: Any) -> None:
         self._root().__init__(self)  # rank, cache hook and the like, but no weights
         self.spec = parse(interventions)
+        if not self.shows_questions and self.spec.plan().reads_questions:
+            raise UserError(
+                f"interventions={self.spec} reads the question and its pictures, which this "
+                "wrapper does not hand out; leave out base= and use the model causal (in lm-eval "
+                "causal or causal-multimodal)"
+            )
         if isinstance(arguments.get("pretrained"), str):
             arguments["pretrained"] = resolve(arguments["pretrained"])
         self._pending: dict[str, Any] | None = arguments
@@ -115,7 +124,7 @@ class Intervening:
                 f"{type(self).__name__}: interventions need a transformers model with a generate "
                 f"method, not {type(model).__name__}"
             )
-        self.handle = apply(model, self.spec.plan())
+        self.handle = apply(model, self.spec.plan(), _reader(self))
         self._inner_generate = model.__dict__.get("generate")
         model.generate = _escaping(model.generate)
 
@@ -131,6 +140,12 @@ class Intervening:
         self._inner_generate = None
         self.handle.remove()
         self.handle = None
+
+
+def _reader(wrapper: Any) -> Any:
+    """A wrapper's processor, or its tokenizer, or None; an image processor alone reads no text."""
+    found = (getattr(wrapper, name, None) for name in ("processor", "tokenizer"))
+    return next((it for it in found if hasattr(getattr(it, "tokenizer", it), "decode")), None)
 
 
 def _escaping(generate: Callable[..., Any]) -> Callable[..., Any]:

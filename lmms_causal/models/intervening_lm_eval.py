@@ -15,6 +15,7 @@ from lmms_causal._version import __version__
 from lmms_causal.command_line import one_line_errors
 from lmms_causal.errors import UserError
 from lmms_causal.models.intervening import EscapedError, Intervening
+from lmms_causal.models.questions import Asked
 from lmms_causal.models.weightless import renders_without_weights, weightless
 
 __all__ = ["IntervenedLM"]
@@ -26,7 +27,12 @@ class IntervenedLM(Intervening):
     """Our part of every lm-eval model: rewriting, recording, and guarding the response cache."""
 
     chat_rewritten = False
+    chat_announced = False
     _twin: Any = None
+
+    def __init__(self, interventions: str | None = None, **arguments: Any) -> None:
+        self._rendered: dict[str, Asked] = {}  # by the text that lm-eval passes on
+        super().__init__(interventions, **arguments)
 
     @classmethod
     def _root(cls) -> Any:
@@ -54,19 +60,43 @@ class IntervenedLM(Intervening):
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
-        """Apply the template to the history with its last user turn rewritten by the plan."""
+        """Apply the template to the history with its last user turn rewritten by the plan.
+
+        What a plan needs to know about the turn is remembered: lm-eval passes on the rendered text
+        only.
+        """
         plan = self.spec.plan()
-        if plan.rewrites:
-            chat_history = copy.deepcopy(chat_history)
-            for turn in reversed(chat_history):
-                if turn["role"] == "user":
-                    turn["content"] = self._reworded(turn["content"])
-                    break
         self.chat_rewritten = True
-        return self._renderer().apply_chat_template(chat_history, add_generation_prompt)
+        last = max(
+            (i for i, turn in enumerate(chat_history) if turn["role"] == "user"), default=None
+        )
+        if last is None or not (plan.rewrites or plan.reads_questions):
+            return self._renderer().apply_chat_template(chat_history, add_generation_prompt)
+
+        def render(content: str) -> str:
+            history = copy.deepcopy(
+                chat_history
+            )  # the template of lm-eval changes what it is given
+            history[last]["content"] = content
+            return self._renderer().apply_chat_template(history, add_generation_prompt)
+
+        content = chat_history[last]["content"]
+        if plan.rewrites:
+            content = self._reworded(content)
+        if not plan.reads_questions:
+            return render(content)
+        asked = Asked.locate(content, render, self._placeholder)
+        self._rendered[asked.text] = asked
+        return asked.text
+
+    @property
+    def _placeholder(self) -> str | None:
+        """What stands for a picture in lm-eval's contexts, in models that see."""
+        return DEFAULT_IMAGE_PLACEHOLDER if getattr(self, "MULTIMODAL", False) else None
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:
         """Return the template in use; see the base class."""
+        self.chat_announced = bool(chat_template)
         return self._renderer().chat_template(chat_template)
 
     @property
@@ -113,12 +143,12 @@ class IntervenedLM(Intervening):
             UserError: pictures in the middle of the text, whose places a repetition would lose.
         """
         rewrite = self.spec.plan().rewrite
-        if not getattr(self, "MULTIMODAL", False):
+        if self._placeholder is None:
             return rewrite(text)
-        mark = re.escape(DEFAULT_IMAGE_PLACEHOLDER)
+        mark = re.escape(self._placeholder)
         around = re.fullmatch(rf"((?:\s*{mark})*)(.*?)((?:{mark}\s*)*)", text, re.DOTALL)
         before, words, after = around.groups()  # type: ignore[union-attr]  # .*? matches anything
-        if DEFAULT_IMAGE_PLACEHOLDER in words:
+        if self._placeholder in words:
             raise UserError(
                 f"interventions={self.spec} rewrites a question, and here pictures stand inside "
                 "it; with few-shot examples add --apply_chat_template --fewshot_as_multiturn"
@@ -157,9 +187,10 @@ class IntervenedLM(Intervening):
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> Any:
         """Score whole texts; see the base class. There is no turn to rewrite here."""
-        if self.spec.plan().rewrites:
+        plan = self.spec.plan()
+        if plan.rewrites or plan.preparations:
             raise UserError(
-                f"interventions={self.spec} rewrites a question; rolling scoring has none"
+                f"interventions={self.spec} changes a question; rolling scoring has none"
             )
         return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)  # type: ignore[misc]
 

@@ -20,7 +20,7 @@ from lmms_causal.interventions.plan import Plan
 from lmms_causal.interventions.spec import parse
 from lmms_causal.models.intervening import EscapedError, Intervening
 from lmms_causal.models.loading import available_device
-from lmms_causal.models.prompts import last_user_text_rewritten
+from lmms_causal.models.questions import last_user_text_rewritten
 
 __all__ = ["intervened", "registered"]
 

@@ -24,9 +24,12 @@ _UNREADABLE = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Video:
-    """Frames ``[F, H, W, 3]``, with transformers' record of their places in the file if known."""
+    """Frames ``[F, H, W, 3]``, with transformers' record of their places in the file if known.
+
+    A video equals itself only; frames are not compared.
+    """
 
     frames: Any
     metadata: Any | None = None
@@ -61,7 +64,7 @@ def open_video(
     """Return ``num_frames`` evenly spaced frames of a file, or the frames that are given.
 
     Args:
-        source: a path or address, or a sequence of pictures, which are all shown.
+        source: a path or address, a sequence of pictures, which are all shown, or an opened video.
         num_frames: frames to sample, both ends included; a shorter video shows all it has.
         span: first and last second of the part to show; None for the file's own ends.
         key: the document that shows it.
@@ -69,6 +72,8 @@ def open_video(
     Raises:
         UserError: the file is missing or cannot be decoded; frames of different sizes.
     """
+    if isinstance(source, Video):
+        return source
     if not isinstance(source, (str, bytes)) and not hasattr(source, "__fspath__"):
         frames = [np.asarray(open_picture(frame, key)) for frame in source]
         if len({frame.shape for frame in frames}) != 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +14,7 @@ from torch import Tensor
 from lmms_causal.errors import UserError
 from lmms_causal.models.media import Video, open_picture, open_video, span_of
 
-__all__ = ["Encoder", "Outline", "Prompt", "last_user_text_rewritten", "to_device"]
+__all__ = ["Encoder", "Message", "Outline", "Prompt", "last_user_turn", "text_of", "to_device"]
 
 Message = Mapping[str, Any]
 
@@ -30,12 +29,21 @@ class Prompt:
         videos: sampled videos, one for each video placeholder.
         key: identity of the document (task, id, repeat); seeds sampling. Prompts with the same key
             and text show the same media.
+        question: the words of the user's last turn.
+        messages: the conversation it was rendered from, pictures and videos opened; None if it was
+            rendered elsewhere.
+        around: without messages, the text before and after the question; None if unknown.
+        earlier: without messages, how many of the images belong to earlier turns.
     """
 
     text: str
     images: tuple[Image.Image, ...] = ()
     videos: tuple[Video, ...] = ()
     key: str = ""
+    question: str = ""
+    messages: tuple[Message, ...] | None = None
+    around: tuple[str, str] | None = None
+    earlier: int = 0
 
     @property
     def outline(self) -> Outline:
@@ -77,39 +85,61 @@ class Encoder:
         """Apply the chat template to messages whose content is a list of typed parts.
 
         Parts are ``{"type": "text", "text"}``, ``{"type": "image", "image"}`` (a picture or a path)
-        and ``{"type": "video", "video"}`` (a path, or frames). A model without a video processor
-        gets the frames as pictures.
+        and ``{"type": "video", "video"}`` (a path, frames, or an opened video). A model without a
+        video processor gets the frames as pictures; the prompt's messages still hold the video.
 
         Raises:
             UserError: media for a text model; no chat template where one is needed; an unreadable
                 picture or video.
         """
+        opened = tuple(
+            {
+                "role": message["role"],
+                "content": [self._opened(part, key) for part in message["content"]],
+            }
+            for message in messages
+        )
         images: list[Image.Image] = []
         videos: list[Video] = []
         turns = []
-        for message in messages:
+        for message in opened:
             parts: list[dict[str, Any]] = []
             for part in message["content"]:
-                if part["type"] == "image":
-                    images.append(open_picture(part["image"], key))
+                if part["type"] == "text":
+                    parts.append(part)
+                elif part["type"] == "image":
+                    images.append(part["image"])
                     parts.append({"type": "image"})
-                elif part["type"] == "video":
-                    source, span = span_of(part)
-                    video = open_video(source, self.num_frames, span, key)
-                    if getattr(self.processor, "video_processor", None) is not None:
-                        videos.append(video)
-                        parts.append({"type": "video"})
-                    else:
-                        images.extend(Image.fromarray(frame) for frame in video.frames)
-                        parts.extend({"type": "image"} for _ in video.frames)
-                elif part["type"] == "text":
-                    parts.append({"type": "text", "text": part["text"]})
+                elif getattr(self.processor, "video_processor", None) is not None:
+                    videos.append(part["video"])
+                    parts.append({"type": "video"})
                 else:
-                    raise UserError(f"{key}: a prompt with {part['type']} is not supported")
+                    frames = part["video"].frames
+                    images.extend(Image.fromarray(frame) for frame in frames)
+                    parts.extend({"type": "image"} for _ in frames)
             turns.append({"role": message["role"], "content": parts})
         if (images or videos) and self.processor is None:
             raise UserError(f"{key}: the prompt shows an image, but the model reads text only")
-        return Prompt(self._render(turns, key), tuple(images), tuple(videos), key)
+        asked = last_user_turn(opened)
+        return Prompt(
+            text=self._render(turns, key),
+            images=tuple(images),
+            videos=tuple(videos),
+            key=key,
+            question=text_of(asked) if asked else "",
+            messages=opened,
+        )
+
+    def _opened(self, part: Message, key: str) -> dict[str, Any]:
+        """A part with its picture decoded, or its video sampled."""
+        if part["type"] == "text":
+            return {"type": "text", "text": part["text"]}
+        if part["type"] == "image":
+            return {"type": "image", "image": open_picture(part["image"], key)}
+        if part["type"] == "video":
+            source, span = span_of(part)
+            return {"type": "video", "video": open_video(source, self.num_frames, span, key)}
+        raise UserError(f"{key}: a prompt with {part['type']} is not supported")
 
     def _render(self, turns: list[dict[str, Any]], key: str) -> str:
         renderer = self.processor or self.tokenizer
@@ -118,9 +148,9 @@ class Encoder:
         if template is None:
             if self.processor is not None:
                 raise UserError("the model has no chat template; pass chat_template=FILE")
-            return "\n\n".join(_text_of(turn) for turn in turns)
+            return "\n\n".join(text_of(turn) for turn in turns)
         if self.processor is None:
-            turns = [{"role": turn["role"], "content": _text_of(turn)} for turn in turns]
+            turns = [{"role": turn["role"], "content": text_of(turn)} for turn in turns]
         try:
             return renderer.apply_chat_template(
                 turns, tokenize=False, add_generation_prompt=True, chat_template=template
@@ -181,53 +211,14 @@ class Encoder:
         return replace(prompt, text=_without_trailing_blanks(prompt.text))
 
 
-def last_user_text_rewritten(messages: Sequence[Message], rewrite: Any) -> list[dict[str, Any]]:
-    """Return the messages with the text of the last user turn replaced by ``rewrite(text)``.
-
-    The text parts of the turn are joined by newlines for the rewrite. Images keep their places,
-    also between two texts; a repetition of the text does not repeat them.
-
-    Raises:
-        ValueError: the rewrite dropped a part of the text where an image stands.
-    """
-    turns = [dict(message) for message in messages]
-    for turn in reversed(turns):
-        if turn["role"] == "user":
-            turn["content"] = _parts_rewritten(turn["content"], rewrite)
-            break
-    return turns
+def last_user_turn(messages: Sequence[Message]) -> Message | None:
+    """Return the user's last turn of a conversation, or None if there is none."""
+    return next((turn for turn in reversed(messages) if turn["role"] == "user"), None)
 
 
-_PLACE = "\ufdd0{}\ufdd1"  # where an image stands between texts; characters that no text has
-_PLACES = re.compile("\n?\ufdd0(\\d+)\ufdd1\n?")
-
-
-def _parts_rewritten(content: Sequence[Message], rewrite: Any) -> list[dict[str, Any]]:
-    parts = [dict(part) for part in content]
-    texts = [index for index, part in enumerate(parts) if part["type"] == "text"]
-    if not texts:
-        return parts
-    first, behind = texts[0], texts[-1] + 1
-    media: list[dict[str, Any]] = []
-    words = []
-    for part in parts[first:behind]:
-        if part["type"] == "text":
-            words.append(part["text"])
-        else:
-            words.append(_PLACE.format(len(media)))
-            media.append(part)
-    pieces = _PLACES.split(rewrite("\n".join(words)))  # text, number, text, number, ... text
-    made = [{"type": "text", "text": pieces[0]}]
-    shown: set[int] = set()
-    for place, text in zip(map(int, pieces[1::2]), pieces[2::2], strict=True):
-        if place in shown:
-            made[-1]["text"] += f"\n{text}"
-        else:
-            shown.add(place)
-            made += [media[place], {"type": "text", "text": text}]
-    if len(shown) < len(media):
-        raise ValueError("a rewrite of a question must keep the text around every image")
-    return [*parts[:first], *made, *parts[behind:]]
+def text_of(turn: Message) -> str:
+    """Return the words of a turn, its text parts on lines of their own."""
+    return "\n".join(part["text"] for part in turn["content"] if part["type"] == "text")
 
 
 def to_device(inputs: Mapping[str, Any], device: Any, dtype: torch.dtype) -> dict[str, Any]:
@@ -243,10 +234,6 @@ def to_device(inputs: Mapping[str, Any], device: Any, dtype: torch.dtype) -> dic
 
 def _without_trailing_blanks(text: str) -> str:
     return text.rstrip(" ") if text.strip() else text
-
-
-def _text_of(turn: Mapping[str, Any]) -> str:
-    return "\n".join(part["text"] for part in turn["content"] if part["type"] == "text")
 
 
 def _starts_with_bos(texts: Sequence[str], tokenizer: Any) -> bool:

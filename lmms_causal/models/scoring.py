@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Score", "append", "score"]
+from lmms_causal.interventions.edits.tokens import appended
+
+__all__ = ["Score", "score"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def score(
         if any(list(continuation[:-1]) != prefix for continuation in row):
             raise ValueError("continuations of one row must agree in all but their last token")
     width = 1 + max(map(len, shared))  # position L - 1 predicts the first continuation token
-    grown = append(inputs, shared)
+    grown = appended(inputs, shared)
     parameters = inspect.signature(model.forward).parameters
     if "logits_to_keep" in parameters:
         grown["logits_to_keep"] = width
@@ -81,28 +83,3 @@ def _positions(mask: Tensor) -> Tensor:
     Without them most models number the padding too, which moves learned position embeddings.
     """
     return (mask.long().cumsum(dim=-1) - 1).clamp(min=0)
-
-
-def append(inputs: Mapping[str, Any], added: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """Append tokens to every row, padding on the right with masked positions.
-
-    Whatever has the shape of ``input_ids`` ``[B, L]`` is a per-token input and grows with it: the
-    mask by ones for real tokens, token types by zeros (text).
-    """
-    ids: Tensor = inputs["input_ids"]
-    width = max(map(len, added))
-    if width == 0:
-        return dict(inputs)
-    tokens = torch.zeros(len(added), width, dtype=ids.dtype, device=ids.device)
-    mask = torch.zeros_like(tokens)
-    for row, new in enumerate(added):
-        tokens[row, : len(new)] = torch.tensor(new, dtype=ids.dtype)
-        mask[row, : len(new)] = 1
-    grown = {}
-    for name, value in inputs.items():
-        if isinstance(value, Tensor) and value.shape == ids.shape:
-            extra = {"input_ids": tokens, "attention_mask": mask}.get(name, torch.zeros_like(mask))
-            grown[name] = torch.cat([value, extra.to(value.dtype)], dim=1)
-        else:
-            grown[name] = value
-    return grown

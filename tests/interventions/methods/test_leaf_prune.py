@@ -138,7 +138,7 @@ def test_only_words_of_the_question_are_found_and_template_and_pictures_stay(tin
     case = Case(tiny, name)
     text, _ = case.answer(case.question, 3)
     before = {p: p.requires_grad for p in case.model.parameters()}
-    ranges = least_needed(case.assistant, case.question, text, 0.8)
+    ranges = least_needed(case.assistant, case.question, text, 0.8, len(QUESTION))
     assert ranges, "the example must be one with something to delete"
     head, tail = case.prompt.text.split(QUESTION)
     for start, end in ranges:
@@ -164,7 +164,7 @@ def test_the_kept_question_is_the_one_with_the_best_answer(tiny, name, select, w
     if words:
         texts = [QUESTION.replace(" really", ""), QUESTION.replace(" big", "")]
     else:
-        ranges = least_needed(case.assistant, case.question, draft, 0.2)
+        ranges = least_needed(case.assistant, case.question, draft, 0.2, len(QUESTION))
         texts = [deleted(QUESTION, run) for run in ranges]
     questions = [case.question, *(replace(case.question, text=text) for text in texts)]
     answers = [case.answer(question, 3) for question in questions]
@@ -178,6 +178,18 @@ def test_the_kept_question_is_the_one_with_the_best_answer(tiny, name, select, w
         values = [sum(text == other for other, _ in answers) for text, _ in answers]
     assert len(questions) > 2
     assert kept == questions[values.index(max(values))]
+
+
+@pytest.mark.parametrize("words", [None, "is the wind"])
+def test_nothing_is_deleted_from_the_options_on(tiny, words):
+    options = "\nOptions: A. the wind, B. the cup.\nIs it A or B?"
+    case = Case(tiny, "llama", QUESTION + options)
+    asked = []
+    ask = case.assistant.ask
+    case.assistant.ask = lambda q, tokens: asked.append(q.text) or ask(q, tokens)
+    method = LeafPrune(words=words, share=0.5, max_new_tokens=3, format_from="Options")
+    method.prepare(case.question, case.assistant)
+    assert len(asked) > 2 and all(text.endswith(options) for text in asked)
 
 
 def test_a_question_without_such_words_is_left_and_costs_nothing(tiny):
@@ -219,6 +231,7 @@ def test_neutral_parameters_are_an_empty_plan():
     [
         ("leaf_prune(share=1.5)", r"share=1\.5 must lie in 0\.\.1"),
         ("leaf_prune(words=)", "words is empty"),
+        ("leaf_prune(format_from=)", "format_from is empty"),
         ("leaf_prune(max_new_tokens=0)", "max_new_tokens=0 must be 1 or more"),
         ("leaf_prune(select=best)", "select=best is not one of likelihood, majority"),
     ],

@@ -22,7 +22,15 @@ def test_version_and_help_name_every_sub_command(capsys):
         assert caught.value.code == 0
     text = capsys.readouterr().out
     assert __version__ in text
-    for name in ("lm-eval", "compare", "interventions", "tasks-path", "stubs", "fetch-model"):
+    for name in (
+        "lm-eval",
+        "compare",
+        "interventions",
+        "doctor",
+        "tasks-path",
+        "stubs",
+        "fetch-model",
+    ):
         assert name in text
 
 
@@ -31,6 +39,7 @@ def test_interventions_are_listed_with_one_line_each(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert {line.split()[0] for line in lines} >= {"re2", "vcd"}
     assert all(len(line.split()) > 3 for line in lines)
+    assert all(line[14] == " " and line[15] != " " for line in lines)  # summaries in one column
 
 
 def test_an_intervention_is_explained_with_its_canonical_spec(capsys):
@@ -38,7 +47,7 @@ def test_an_intervention_is_explained_with_its_canonical_spec(capsys):
     text = capsys.readouterr().out
     assert "arXiv 2311.16922" in text and "alpha: strength" in text
     assert text.splitlines()[-1] == (
-        "interventions=vcd(alpha=0.5;beta=0.1;noise_step=500;seed=0;without_image=refuse)"
+        "interventions=vcd(alpha=0.5;beta=0.1;noise_step=500;seed=0;without_image=refuse;variant=paper)"
     )
 
 

@@ -1,14 +1,16 @@
-"""Runners over tiny random models, and requests as the two harnesses hand them over."""
+"""Runners over tiny random models, prompts, and two toy methods that tests register."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
 import pytest
+from PIL import ImageOps
 
-from lmms_causal.interventions import parse
+from lmms_causal.interventions import Branch, Increment, Plan, parse, registry
 from lmms_causal.models.loading import pad_left
 from lmms_causal.models.prompts import Encoder, Prompt
 from lmms_causal.models.runner import Runner
@@ -36,6 +38,7 @@ def runner(available: Callable[[str], str]) -> Iterator[Callable[..., Runner]]:
     yield make
     for runner in made:
         runner.close()
+    for runner in made:
         assert not {"forward", "generate"} & runner.model.__dict__.keys()
 
 
@@ -51,3 +54,76 @@ def ask() -> Callable[..., Prompt]:
         return encoder.render([{"role": "user", "content": content}], key)
 
     return render
+
+
+@dataclass
+class Toys:
+    """Two methods, ``described`` and ``mirrored``, and what they were asked about.
+
+    Attributes:
+        prepared: keys of the questions that ``described`` has prepared.
+        viewed: keys and words of the questions that ``mirrored`` was shown.
+        view: pictures to those that ``mirrored`` shows.
+    """
+
+    DESCRIBE = "Say in one word what you see."
+    TOKENS = 3
+
+    prepared: list[str] = field(default_factory=list)
+    viewed: list[tuple[str, str]] = field(default_factory=list)
+    view: Callable[[Any], Any] = lambda images: tuple(map(ImageOps.mirror, images))
+
+    @staticmethod
+    def with_reply(reply: str, text: str) -> str:
+        """The question that ``described`` asks."""
+        return f"Seen: {reply!a}. {text}"
+
+    def methods(self) -> tuple[type, ...]:
+        """The two classes."""
+        toys = self
+
+        @dataclass(frozen=True)
+        class Described:
+            """Ask for a description, write it before the question, show pictures several times."""
+
+            times: int = 1
+
+            def plan(self) -> Plan:
+                return Plan(preparations=(self.prepare,))
+
+            def prepare(self, question, assistant):
+                toys.prepared.append(question.key)
+                reply = assistant.ask(replace(question, text=toys.DESCRIBE), toys.TOKENS)
+                text = toys.with_reply(reply, question.text)
+                return replace(question, text=text, images=question.images * self.times)
+
+        @dataclass(frozen=True)
+        class Mirrored:
+            """Contrast with mirrored pictures: ``(1 + alpha) l - alpha c``."""
+
+            alpha: float = 1.0
+
+            def plan(self) -> Plan:
+                branch = Branch("mirrored", view=self.view, without_image="skip")
+                increment = Increment("mirrored", self.increment, branches=("mirrored",))
+                return Plan(branches=(branch,), increments=(increment,))
+
+            def view(self, question):
+                toys.viewed.append((question.key, question.text))
+                return toys.view(question.images)
+
+            def increment(self, signals):
+                return self.alpha * (signals.factual - signals.branches["mirrored"])
+
+        return Described, Mirrored
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> Toys:
+    """Register the toy methods for the time of a test."""
+    made = Toys()
+    for cls in made.methods():
+        name = cls.__name__.lower()
+        monkeypatch.setattr(cls, "__module__", name)  # a method is named after its file
+        monkeypatch.setitem(registry._registered, name, cls)
+    return made

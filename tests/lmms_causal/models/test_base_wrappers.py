@@ -108,7 +108,7 @@ class TestLmmsEval:
         def fault(*_):
             raise RuntimeError("fault inside the intervention")
 
-        monkeypatch.setattr(VCD, "combine", fault)
+        monkeypatch.setattr(VCD, "increment", fault)
         with pytest.raises(RuntimeError, match="fault inside the intervention"):
             answers(lmms(Causal, folder, name, VCD_SPEC))
 
@@ -196,7 +196,7 @@ class TestLmEval:
         def fault(*_):
             raise RuntimeError("fault inside the intervention")
 
-        monkeypatch.setattr(VCD, "combine", fault)
+        monkeypatch.setattr(VCD, "increment", fault)
         model = self._made(
             CausalMultimodal, saved("llava"), base="hf-multimodal", interventions=VCD_SPEC
         )

@@ -11,7 +11,7 @@ from lmms_causal.errors import UserError
 from lmms_causal.interventions import parse
 from lmms_causal.models import loading
 from lmms_causal.models.for_lmms_eval import Causal, CausalSimple
-from lmms_causal.models.prompts import last_user_text_rewritten
+from lmms_causal.models.questions import last_user_text_rewritten
 from lmms_causal.testing import Prompt, build, encode, picture
 
 DOCS = [{"text": t, "seed": n} for n, t in enumerate(("Why?", "Is there a red ball?", "What now?"))]
@@ -89,15 +89,15 @@ def test_the_simple_twin_asks_with_pictures_first_and_answers_alike(saved):
 def test_visuals_are_told_apart_as_lmms_eval_does(tmp_path):
     from lmms_eval.api.task import ConfigurableMessagesTask
 
-    from lmms_causal.models.for_lmms_eval import _visual_part
+    from lmms_causal.models.lmms_eval_forms import visual_part
 
     span = {"url": "c.mp4", "video_start": 1.0, "video_end": 2.0}
     for visual in (picture(1), "a.JPG", "b.mp4", "d.wav", {"url": "e.webm"}, "noextension", span):
-        theirs, ours = ConfigurableMessagesTask._visual_to_content(visual), _visual_part(visual)
+        theirs, ours = ConfigurableMessagesTask._visual_to_content(visual), visual_part(visual)
         assert ours["type"] == theirs["type"]
         if visual is not span:
             assert ours["url"] == theirs["url"]
-    assert _visual_part(span) == {
+    assert visual_part(span) == {
         "type": "video",
         "url": "c.mp4",
         "start_time": 1.0,
@@ -234,7 +234,7 @@ def test_throughput_reports_forward_passes_of_every_branch(saved):
 
 def test_the_class_is_named_after_the_canonical_spec(saved):
     model = made(Causal, f"pretrained={saved('llava')},interventions=vcd")
-    canonical = "vcd(alpha=1.0;beta=0.1;noise_step=500;seed=0;without_image=refuse)"
+    canonical = "vcd(alpha=1.0;beta=0.1;noise_step=500;seed=0;without_image=refuse;variant=paper)"
     assert type(model).__name__ == f"Causal[{canonical}]"
 
 

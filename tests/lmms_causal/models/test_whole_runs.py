@@ -100,12 +100,41 @@ def test_likelihoods_choose_alike_in_both_harnesses():
 def test_the_results_of_lmms_eval_name_the_canonical_spec_and_the_cost():
     results = lmms(spec=VCD)
     backend = results["config"]["model_backend"]
-    assert "vcd(alpha=1.0;beta=0.1;noise_step=500;seed=0;without_image=refuse)" in backend
+    spec = "vcd(alpha=1.0;beta=0.1;noise_step=500;seed=0;without_image=refuse;variant=paper)"
+    assert spec in backend
     cost, plain = results["throughput"], lmms(spec=None)["throughput"]
     assert cost["avg_forward_passes"] == 2 * plain["avg_forward_passes"] > 0
     assert cost["avg_requests"] == LIMIT
     tokens = results["samples"][TASK][0]["token_counts"]
     assert tokens[0]["input_tokens"] > 0 and tokens[0]["output_tokens"] > 0
+
+
+@pytest.mark.slow
+def test_a_preparation_acts_alike_in_both_harnesses(toys):
+    """The question reaches it from lmms-eval's messages, and from lm-eval's rendered text."""
+    ours = lmms(spec="described")
+    assert len(toys.prepared) == LIMIT
+    theirs = lm(spec="described")
+    assert len(toys.prepared) == 2 * LIMIT
+    assert answers(ours) == answers(theirs)
+    plain = lmms(spec=None)["throughput"]["avg_forward_passes"]
+    assert ours["throughput"]["avg_forward_passes"] > plain
+    cost, counted = ours["throughput"], theirs["config"]["lmms_causal_cost"]
+    for name in ("requests", "forward_passes", "prompt_tokens"):
+        assert cost[f"avg_{name}"] == counted[name]
+    likelihoods = lmms(spec="described", task=f"{TASK}_choice", simple=True)
+    assert len(toys.prepared) == 3 * LIMIT  # one for all candidates of a document
+    assert len(likelihoods["samples"][f"{TASK}_choice"]) == LIMIT
+
+
+@pytest.mark.slow
+def test_a_view_acts_alike_in_both_harnesses(toys):
+    ours, theirs = lmms(spec="mirrored(alpha=3)"), lm(spec="mirrored(alpha=3)")
+    assert answers(ours) == answers(theirs)
+    assert len(toys.viewed) == 2 * LIMIT
+    assert sorted(toys.viewed[:LIMIT]) == sorted(toys.viewed[LIMIT:])
+    passes = ours["throughput"]["avg_forward_passes"]
+    assert passes == theirs["config"]["lmms_causal_cost"]["forward_passes"]
 
 
 def test_a_text_model_on_an_image_task_is_refused_without_weights(saved, monkeypatch):
