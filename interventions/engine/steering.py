@@ -61,4 +61,4 @@ def steering_vectors(
 
 def _rounding(dtype: torch.dtype) -> float:
     """The relative difference up to which two ways of computing a state are taken to agree."""
-    return max(64 * torch.finfo(torch.float32).eps, torch.finfo(dtype).eps)
+    return max(64 * torch.finfo(torch.float32).eps, 4 * torch.finfo(dtype).eps)

@@ -40,9 +40,7 @@ def test_the_default_cutoff_leaves_one_token_of_the_worked_example():
 
 def test_worked_example_with_a_lower_cutoff():
     expected = torch.tensor([0.480288, 0.480288, 0.039424, 0, 0])
-    torch.testing.assert_close(
-        assembled("agla(beta=0.1)").softmax(-1), expected, atol=1e-6, rtol=0
-    )
+    torch.testing.assert_close(assembled("agla(beta=0.1)").softmax(-1), expected, atol=1e-6, rtol=0)
 
 
 def test_neutral_settings_touch_nothing(runs):
@@ -138,8 +136,9 @@ def shown_instead(run, prompt: Prompt, spec: str):
 def decoded(run, prompt: Prompt, spec: str):
     """Greedy tokens and the logits ``[T, V]`` that they were chosen by."""
     _, pictures = shown_instead(run, prompt, spec)
-    with apply(run.model, spec, run.processor) as handle, handle.request(
-        views={"augmented": pictures}
+    with (
+        apply(run.model, spec, run.processor) as handle,
+        handle.request(views={"augmented": pictures}),
     ):
         output = run.model.generate(
             **run.inputs(prompt),
@@ -169,6 +168,15 @@ def test_decoding_adds_the_masked_pictures_logits(family, variant, runs):
         plausible = factual.softmax(-1) >= 0.05 * factual.softmax(-1).max()
         expected = expected.masked_fill(~plausible, -torch.inf)
         torch.testing.assert_close(logits[step], expected, atol=1e-3, rtol=1e-4)
+
+
+def test_the_released_size_is_run_beside_pictures_of_any_size(runs):
+    run = runs("llava")
+    spec = "agla(matcher=saliency;mask_at=384;beta=0)"
+    tokens, logits = decoded(run, run.prompts[0], spec)
+    inputs, (instead, _) = run.inputs(run.prompts[0]), shown_instead(run, run.prompts[0], spec)
+    expected = run.last(inputs, tokens[:1]) + 2 * run.last(instead, tokens[:1])
+    torch.testing.assert_close(logits[1], expected, atol=1e-3, rtol=1e-4)
 
 
 def test_a_mask_that_keeps_everything_sharpens_the_distribution(everything, runs):
