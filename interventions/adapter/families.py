@@ -33,8 +33,8 @@ class Family:
         attention: the attention module of a block.
         projector: what maps visual features to the decoder's width.
         overview: which of a picture's visual tokens form one rectangular view of all of it:
-            ``whole`` (all), ``first`` (a base view, then tiles), ``last`` (tiles, then a thumbnail), ``grid``
-            (as many as ``*_grid_thw`` says, in rows).
+            ``whole`` (all), ``first`` (a base view, then tiles), ``last`` (tiles, then a
+            thumbnail), ``grid`` (as many as ``*_grid_thw`` says, in rows).
         square: whether the encoder sees square pictures of one size (patches in a square grid, with
             or without a class token), rather than a packed sequence of any shape.
     """

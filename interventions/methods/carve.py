@@ -53,7 +53,6 @@ symbol that is probably it), and whether their final prompt had one picture or t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -68,6 +67,7 @@ from lmms_causal.interventions import pictures
 from lmms_causal.interventions.adapter import ModelAdapter
 from lmms_causal.interventions.adapter.grids import overview
 from lmms_causal.interventions.edits.attention import reading
+from lmms_causal.interventions.layers import beyond, named_layers
 from lmms_causal.interventions.plan import Assistant, Plan, Question, WithoutImage
 from lmms_causal.interventions.registry import method
 
@@ -118,12 +118,7 @@ class CARVE:
         if not 0 <= self.lam < float("inf"):
             raise UserError(f"intervention carve: lam={self.lam} must be 0 or more, and finite")
         if self.layers is not None:
-            found = re.fullmatch(r"(\d+)(?:-(\d+))?", self.layers)
-            if not found or int(found[2] or found[1]) < int(found[1]):
-                raise UserError(
-                    f"intervention carve: layers={self.layers} must be a layer or a range, "
-                    "such as 20-25"
-                )
+            named_layers("carve", "layers", self.layers)
 
     def plan(self) -> Plan:
         """Refine the pictures before they are asked about, unless all of them would be kept."""
@@ -134,18 +129,20 @@ class CARVE:
     def requirement(self, adapter: ModelAdapter) -> str | None:
         """The model must see, and it must be known how its visual tokens lie on a picture."""
         if not adapter.sees:
-            return None if self.without_image == "skip" else "it reads text only"
+            if self.without_image == "skip":
+                return None
+            return (
+                "it refines a picture, and the model reads text only; with without_image=skip it "
+                "does nothing"
+            )
         if adapter.family is None:
             return "how its visual tokens lie on a picture is not known for this family"
-        if (last := self.chosen(adapter.depth)[-1]) >= adapter.depth:
-            return f"layers={self.layers} asks for layer {last} of {adapter.depth}, counted from 0"
-        return None
+        return beyond("layers", self.chosen(adapter.depth), adapter.depth, "decoder layers")
 
     def chosen(self, depth: int) -> range:
         """The layers that are read, of a decoder of some depth."""
         if self.layers is not None:
-            first, _, last = self.layers.partition("-")
-            return range(int(first), int(last or first) + 1)
+            return named_layers("carve", "layers", self.layers)
         if PUBLISHED[1] < depth <= 40:
             return range(PUBLISHED[0], PUBLISHED[1] + 1)
         first_scaled, last_scaled = (layer * depth // 32 for layer in PUBLISHED)
@@ -196,7 +193,7 @@ class _Steps(LogitsProcessor):
         for weights in self._read.values():
             row = weights.new_zeros(input_ids.shape[1])
             row[len(row) - weights.shape[1] :] = weights[0]  # a sliding window has forgotten some
-            rows.append(row[self._positions])
+            rows.append(row[self._positions.to(row.device)].cpu())
         self.maps.append(torch.stack(rows))
         return scores
 
@@ -230,7 +227,7 @@ def answer_maps(
             use_cache=True,
             logits_processor=LogitsProcessorList([recorder]),
         )
-    return torch.stack(recorder.maps).unflatten(-1, (grid.height, grid.width)).float().cpu()
+    return torch.stack(recorder.maps).unflatten(-1, (grid.height, grid.width))
 
 
 def contrast(asked: Tensor, general: Tensor, lam: float) -> Tensor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from packaging.requirements import Requirement
 
 from lmms_causal.errors import UserError
 from lmms_causal.testing import llava_families as llava
@@ -29,7 +30,7 @@ class Family:
         kind: ``vision`` (image-text-to-text, with a processor) or ``text`` (with a tokenizer).
         assemble: returns an untrained model and its processor.
         video: whether the processor takes videos.
-        requires: packages that the processor needs beyond transformers.
+        requires: what the processor needs, as requirements of packages with their versions.
     """
 
     name: str
@@ -39,8 +40,15 @@ class Family:
     requires: tuple[str, ...] = ()
 
     def missing(self) -> tuple[str, ...]:
-        """Return the required packages that are not installed."""
-        return tuple(name for name in self.requires if importlib.util.find_spec(name) is None)
+        """Return the requirements that the installed packages do not meet."""
+        return tuple(text for text in self.requires if not _met(Requirement(text)))
+
+
+def _met(requirement: Requirement) -> bool:
+    try:
+        return requirement.specifier.contains(version(requirement.name), prereleases=True)
+    except PackageNotFoundError:
+        return False
 
 
 FAMILIES = {
@@ -54,7 +62,13 @@ FAMILIES = {
         Family("qwen3_vl", "vision", qwen.build_qwen3_vl, video=True),
         Family("internvl", "vision", tiled.build_internvl, video=True),
         Family("idefics3", "vision", tiled.build_idefics3),
-        Family("smolvlm", "vision", tiled.build_smolvlm, video=True, requires=("num2words",)),
+        Family(
+            "smolvlm",
+            "vision",
+            tiled.build_smolvlm,
+            video=True,
+            requires=("num2words", "transformers>=5.23"),
+        ),
         Family("gemma3", "vision", tiled.build_gemma3),
         Family("llama", "text", text.build_llama),
         Family("mistral", "text", text.build_mistral),
@@ -95,9 +109,8 @@ def build(name: str, *, seed: int = 0) -> tuple[Any, Any]:
     """
     entry = family(name)
     if missing := entry.missing():
-        raise UserError(
-            f"the processor of {name} needs {', '.join(missing)}; pip install {' '.join(missing)}"
-        )
+        quoted = " ".join(f"'{requirement}'" for requirement in missing)
+        raise UserError(f"the processor of {name} needs {', '.join(missing)}; pip install {quoted}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # a few classes draw biases, which are not redrawn below
         model, processor = entry.assemble()

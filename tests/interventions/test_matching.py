@@ -16,25 +16,8 @@ from lmms_causal.interventions.plan import Question
 from lmms_causal.testing import picture
 from lmms_causal.testing.weights import randomise
 
-WORDS = [
-    "[PAD]",
-    "[UNK]",
-    "[CLS]",
-    "[SEP]",
-    "[MASK]",
-    "[DEC]",
-    "[ENC]",
-    "is",
-    "there",
-    "a",
-    "red",
-    "ball",
-    "in",
-    "the",
-    "picture",
-    "?",
-    "yes",
-]
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]"]
+WORDS = [*SPECIAL, "is", "there", "a", "red", "ball", "in", "the", "picture", "?", "yes"]
 QUESTION = "Is there a red ball in the picture?"
 
 
@@ -136,13 +119,11 @@ def test_a_checkpoint_is_loaded_from_its_folder_once(blip, tmp_path):
     np.testing.assert_allclose(found.heat, expected.heat, rtol=1e-4, atol=1e-9)
     assert found.similarity == pytest.approx(expected.similarity, abs=1e-6)
     (shown,) = AGLA(matcher=f"blip:{tmp_path}").view(Question(QUESTION, (picture(2),)))
-    assert shown == masked(picture(2), found) != picture(2)
+    assert shown == masked(picture(2), found)
 
 
 def test_a_checkpoint_that_is_not_there_names_the_remedy():
-    with pytest.raises(
-        UserError, match=r"blip:nobody/none cannot be loaded: .*; load it once .*sa"
-    ):
+    with pytest.raises(UserError, match=r"blip:nobody/none cannot be loaded: .*; load it once"):
         load("blip:nobody/none")
 
 
@@ -156,9 +137,7 @@ def test_another_kind_of_model_is_refused(saved, tmp_path):
 
 
 def test_an_unknown_matcher_is_named_with_those_there_are():
-    with pytest.raises(
-        UserError, match=r"matcher=salency .*'saliency'.* available: blip, saliency"
-    ):
+    with pytest.raises(UserError, match=r"=salency is neither.*'saliency'.* available: blip, sal"):
         named("salency")
     with pytest.raises(UserError, match="saliency takes nothing behind a colon"):
         load("saliency:x")

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError
+
 import pytest
 import torch
 import transformers as tr
 
 from lmms_causal.errors import UserError
-from lmms_causal.testing import FAMILIES, Prompt, build, encode, family, names, picture, save, video
+from lmms_causal.testing import (
+    FAMILIES,
+    Prompt,
+    build,
+    encode,
+    families,
+    family,
+    names,
+    picture,
+    save,
+    video,
+)
 from lmms_causal.testing.tokenizer import ANSWERS, build_tokenizer
 
 VISION = names("vision")
@@ -152,6 +165,17 @@ def test_unknown_family_is_refused_with_the_list():
 
 
 def test_missing_package_of_a_processor_is_named(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="smolvlm needs num2words; pip install num2words"):
+    def version(name: str) -> str:
+        if name == "num2words":
+            raise PackageNotFoundError(name)
+        return "99.0"
+
+    monkeypatch.setattr(families, "version", version)
+    with pytest.raises(UserError, match="smolvlm needs num2words; pip install 'num2words'"):
+        build("smolvlm")
+
+
+def test_version_of_a_package_that_is_too_old_is_named(monkeypatch):
+    monkeypatch.setattr(families, "version", lambda name: "5.20.2")
+    with pytest.raises(UserError, match=r"needs transformers>=5\.23; pip install 'transformers>="):
         build("smolvlm")
