@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lmms_causal.interventions.engine import Handle, apply
-    from lmms_causal.interventions.plan import Branch, Increment, Plan, Question
+    from lmms_causal.interventions.plan import Branch, Increment, Plan
+    from lmms_causal.interventions.question import Question
     from lmms_causal.interventions.spec import Spec, parse
 
 __all__ = ["Branch", "Handle", "Increment", "Plan", "Question", "Spec", "apply", "parse"]
@@ -27,7 +28,7 @@ _HOME = {
     "Handle": "engine",
     "Increment": "plan",
     "Plan": "plan",
-    "Question": "plan",
+    "Question": "question",
     "Spec": "spec",
     "apply": "engine",
     "parse": "spec",

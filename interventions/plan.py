@@ -25,12 +25,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from lmms_causal.errors import UserError
+from lmms_causal.interventions.question import Assistant, Preparation, Question, Rewrite, View
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from torch import Tensor
 
     from lmms_causal.interventions.adapter import ModelAdapter
@@ -38,13 +38,10 @@ if TYPE_CHECKING:
     from lmms_causal.interventions.edits.tokens import Token
 
 __all__ = [
-    "Assistant",
     "Branch",
     "Control",
     "Increment",
     "Plan",
-    "Question",
-    "Rewrite",
     "Selection",
     "Signals",
     "Steering",
@@ -60,17 +57,8 @@ TokenEdit = Callable[[Sequence["Token"], "ModelAdapter"], "list[Token]"]
 VisionScope = Callable[["ModelAdapter"], AbstractContextManager[Any]]
 """The scope in which the vision encoder runs for a branch, e.g. with edited attention."""
 
-View = Callable[["Question"], "tuple[Image, ...]"]
-"""A question to the pictures that a branch is shown instead, one for each, of the same sizes."""
-
 Layers = Callable[[int], Sequence[int]]
 """The number of layers to the indices meant, counted from 0; -1 for the embeddings where read."""
-
-Rewrite = Callable[[str], str]
-"""The text of the user's last turn to the text that is sent instead."""
-
-Preparation = Callable[["Question", "Assistant"], "Question"]
-"""A question, with the unchanged model at hand, to the question that is asked instead."""
 
 Requirement = Callable[["ModelAdapter"], "str | None"]
 """Why a method cannot run on a model, or None."""
@@ -215,37 +203,6 @@ class Control:
 
     method: str
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Question:
-    """The user's last turn: what views and preparations read and replace.
-
-    Attributes:
-        text: the words, without placeholders.
-        images: pictures, in order.
-        videos: videos, in order, as the host represents them.
-        key: identity of the document.
-    """
-
-    text: str
-    images: tuple[Image, ...] = ()
-    videos: tuple[Any, ...] = ()
-    key: str = ""
-
-
-class Assistant(Protocol):
-    """The loaded model as a preparation uses it: greedy, and without the intervention."""
-
-    adapter: ModelAdapter
-
-    def ask(self, question: Question, max_new_tokens: int) -> str:
-        """Return the model's answer."""
-        ...
-
-    def encode(self, question: Question) -> dict[str, Any]:
-        """Return the model inputs of the prompt with this question, a batch of one."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -150,8 +150,8 @@ def index(obstacles: Mapping[str, Obstacles]) -> str:
         _table(("method", "what it does", "cost"), rows),
         "## Composition",
         markdown(rule),
-        "Rewrites and preparations of the question run in the order named. A spec is refused, "
-        "before a model is loaded, if two of its methods steer, set a temperature, select or "
+        "Rewrites of the question run first, then preparations, each in the order named. A spec is "
+        "refused, before a model is loaded, if two of its methods steer, set a temperature, select or "
         "control, if two mean different things by a branch of one name, or if a control has "
         "nothing to control.",
         "## Model families",

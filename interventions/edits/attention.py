@@ -10,7 +10,6 @@ and layers only. The implementations that can be stood in for are ``sdpa`` and `
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from lmms_causal.errors import UserError
+from lmms_causal.interventions.edits.weights import for_all_heads, weights_of
 
 if TYPE_CHECKING:
     from lmms_causal.interventions.plan import Layers
@@ -36,7 +36,6 @@ __all__ = [
     "editing",
     "not_editable",
     "reading",
-    "weights_of",
 ]
 
 _CODES = {"sdpa": "lmms_causal_fused", "eager": "lmms_causal_explicit"}
@@ -259,70 +258,8 @@ def _edited(
     where = Coordinates(layer, queries, keys, part.seeds)
     for edit in part.edits[layer]:
         weights = edit.function(weights, allowed, where)
-    spread = _for_all_heads(value, query.shape[1])
+    spread = for_all_heads(value, query.shape[1])
     return (weights.to(value.dtype) @ spread).transpose(1, 2).contiguous()
-
-
-def weights_of(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    mask: Tensor | None,
-    *,
-    scaling: float | None = None,
-    is_causal: bool | None = None,
-    softcap: float | None = None,
-    s_aux: Tensor | None = None,
-    **_: Any,
-) -> tuple[Tensor, Tensor]:
-    """Return attention weights ``[R, H, q, n]``, float32, and what is allowed ``[R, 1, q, n]``.
-
-    Rows in which nothing is allowed (padding) are zero.
-
-    Args:
-        module: the attention module, for its defaults.
-        query: ``[R, H, q, d]``.
-        key: ``[R, H_kv, n, d]``.
-        mask: as the original implementation takes it: bool, additive, or None for causal (or full)
-            attention.
-        scaling: of the scores; ``d ** -0.5`` if None.
-        is_causal: the module's if None.
-        softcap: bound of the scores, as in Gemma 2.
-        s_aux: learned sinks, which are refused.
-
-    Raises:
-        UserError: the model has attention sinks that are parameters.
-    """
-    if s_aux is not None:
-        raise UserError(
-            f"{type(module).__name__} has learned attention sinks; its weights cannot be edited"
-        )
-    length, count = query.shape[2], key.shape[2]
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    keys = _for_all_heads(key, query.shape[1])
-    scores = (query @ keys.transpose(2, 3)).float() * scale
-    if softcap is not None:
-        scores = torch.tanh(scores / softcap) * softcap
-    if mask is None:
-        causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
-        allowed = torch.ones(length, count, dtype=torch.bool, device=query.device)
-        if causal and length > 1:
-            allowed = allowed.tril(count - length)
-        allowed = allowed[None, None].expand(query.shape[0], 1, -1, -1)
-    else:
-        mask = mask[..., :count]
-        allowed = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
-        if mask.dtype != torch.bool:
-            scores = scores + mask.float().masked_fill(~allowed, 0.0)
-        allowed = allowed.expand(query.shape[0], -1, -1, -1)
-    scores = scores.masked_fill(~allowed, -math.inf)
-    return scores.softmax(dim=-1).nan_to_num(0.0), allowed
-
-
-def _for_all_heads(states: Tensor, heads: int) -> Tensor:
-    """Keys or values ``[R, H_kv, n, d]`` repeated for grouped-query heads, ``[R, H, n, d]``."""
-    groups = heads // states.shape[1]
-    return states.repeat_interleave(groups, dim=1) if groups > 1 else states
 
 
 def _last_row(mask: Tensor | None) -> Tensor | None:

@@ -62,14 +62,8 @@ from torch import Tensor
 from lmms_causal.errors import UserError
 from lmms_causal.interventions import matching, pictures
 from lmms_causal.interventions.adapter import ModelAdapter
-from lmms_causal.interventions.plan import (
-    Branch,
-    Increment,
-    Plan,
-    Question,
-    Signals,
-    WithoutImage,
-)
+from lmms_causal.interventions.plan import Branch, Increment, Plan, Signals, WithoutImage
+from lmms_causal.interventions.question import Question
 from lmms_causal.interventions.registry import method
 from lmms_causal.interventions.turns import split_format
 

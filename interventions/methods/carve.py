@@ -68,7 +68,8 @@ from lmms_causal.interventions.adapter import ModelAdapter
 from lmms_causal.interventions.adapter.grids import overview
 from lmms_causal.interventions.edits.attention import reading
 from lmms_causal.interventions.layers import beyond, named_layers
-from lmms_causal.interventions.plan import Assistant, Plan, Question, WithoutImage
+from lmms_causal.interventions.plan import Plan, WithoutImage
+from lmms_causal.interventions.question import Assistant, Question
 from lmms_causal.interventions.registry import method
 
 __all__ = ["CARVE", "answer_maps", "contrast", "fused", "refined"]

@@ -69,7 +69,8 @@ from torch.nn.functional import cross_entropy
 from lmms_causal.errors import UserError
 from lmms_causal.interventions.adapter import ModelAdapter
 from lmms_causal.interventions.edits.tokens import appended
-from lmms_causal.interventions.plan import Assistant, Plan, Question
+from lmms_causal.interventions.plan import Plan
+from lmms_causal.interventions.question import Assistant, Question
 from lmms_causal.interventions.registry import method
 from lmms_causal.interventions.turns import split_format
 

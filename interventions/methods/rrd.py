@@ -59,7 +59,8 @@ from typing import Literal
 
 from lmms_causal.errors import UserError
 from lmms_causal.interventions.adapter import ModelAdapter
-from lmms_causal.interventions.plan import Assistant, Plan, Question
+from lmms_causal.interventions.plan import Plan
+from lmms_causal.interventions.question import Assistant, Question
 from lmms_causal.interventions.registry import method
 
 __all__ = ["COUNT", "DESCRIBE_ALL", "DESCRIBE_ONE", "FROM_TEXT", "MOST_CLIPS", "RRD", "WITH_VIDEO"]

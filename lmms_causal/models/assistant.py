@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from lmms_causal.interventions.adapter import ModelAdapter
-from lmms_causal.interventions.plan import Question
+from lmms_causal.interventions.question import Question
 from lmms_causal.models.cost import Cost
 from lmms_causal.models.generation import Settings, generate
 from lmms_causal.models.prompts import Encoder, Prompt

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from lmms_causal.errors import UserError
-from lmms_causal.interventions.plan import Question
+from lmms_causal.interventions.question import Question
 from lmms_causal.models.prompts import Encoder, Message, Prompt, last_user_turn
 
 __all__ = ["Asked", "last_user_text_rewritten", "question_of", "with_question"]

@@ -12,7 +12,7 @@ from lmms_causal.errors import UserError
 from lmms_causal.interventions import matching
 from lmms_causal.interventions.matching import Blip, Match, load, matcher, named, saliency
 from lmms_causal.interventions.methods.agla import AGLA, masked
-from lmms_causal.interventions.plan import Question
+from lmms_causal.interventions.question import Question
 from lmms_causal.testing import picture
 from lmms_causal.testing.weights import randomise
 

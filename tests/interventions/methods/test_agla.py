@@ -13,7 +13,8 @@ from lmms_causal.interventions.edits.media import MEDIA_INPUTS
 from lmms_causal.interventions.engine.combine import combined
 from lmms_causal.interventions.matching import Match
 from lmms_causal.interventions.methods.agla import AGLA, masked
-from lmms_causal.interventions.plan import Question, Signals
+from lmms_causal.interventions.plan import Signals
+from lmms_causal.interventions.question import Question
 from lmms_causal.testing import Prompt, picture
 
 FACTUAL = torch.tensor([[[2, 1, 0.5, -1, -3]]])

@@ -13,7 +13,8 @@ from lmms_causal.interventions.adapter import ModelAdapter
 from lmms_causal.interventions.adapter.grids import overview
 from lmms_causal.interventions.methods import carve
 from lmms_causal.interventions.methods.carve import CARVE, answer_maps, contrast, fused, refined
-from lmms_causal.interventions.plan import Plan, Question
+from lmms_causal.interventions.plan import Plan
+from lmms_causal.interventions.question import Question
 from lmms_causal.testing import Prompt, build, encode, picture
 
 FAMILIES = ["llava", "llava_next", "qwen2_5_vl", "internvl", "idefics3", "gemma3"]
