@@ -3,17 +3,19 @@
 One lmms-eval run a method on the bundled model, through the real command line; all runs are paired
 with the plain run by document, and Holm's correction runs over the whole table. For a method that
 adds an increment to the logits, the row ``+noise_control`` adds a random one of the same norm: what
-it gains as well is not owed to the method's direction. ``--markdown FILE`` writes the table.
+it gains as well is not owed to the method's direction. ``--markdown FILE`` writes the table. Runs
+are kept in ``--output``; one that is there already is not made again.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from reporting import Measured, parser, report
@@ -53,6 +55,8 @@ OTHERS = (
 
 def evaluate(spec: str, folder: Path, limit: int | None) -> None:
     """Run the three tasks under a spec; the folder then holds the harness's own files."""
+    if list(folder.rglob("*_results.json")):
+        return
     command = [str(Path(sys.executable).with_name("lmms-eval")), "--model", "causal"]
     command += ["--model_args", f"pretrained={tiny_llava.NAME},interventions={spec}"]
     command += ["--tasks", ",".join(f"causal_vqa_mini_{task}" for task in TASKS)]
@@ -60,16 +64,17 @@ def evaluate(spec: str, folder: Path, limit: int | None) -> None:
     command += ["--limit", str(limit)] if limit else []
     environment = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", **os.environ}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{spec}: {done.stderr[-2000:]}")
+    if done.returncode or not list(folder.rglob("*_results.json")):  # lmms-eval may exit with 0
+        raise SystemExit(f"{spec}: {done.stdout[-1000:]}{done.stderr[-2000:]}")
     print(f"  ran {spec}", file=sys.stderr, flush=True)
 
 
 def compared(specs: Sequence[str], folder: Path, limit: int | None) -> list[Comparison]:
     """Evaluate the plain model and all specs, and compare."""
-    for number, spec in enumerate(("none", *specs)):
-        evaluate(spec, folder / str(number), limit)
-    runs = [read_run(folder / str(number)) for number in range(1 + len(specs))]
+    folders = [folder / re.sub(r"[^\w.]+", "_", spec) for spec in ("none", *specs)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(evaluate, ("none", *specs), folders, [limit] * len(folders)))
+    runs = [read_run(folder) for folder in folders]
     return compare(runs[0], runs[1:], Options(metrics=("causal_score",), by="stratum"))
 
 
@@ -106,6 +111,7 @@ def main() -> int:
     """Evaluate, compare, print."""
     arguments: argparse.ArgumentParser = parser(__doc__)
     arguments.add_argument("--markdown", type=Path, metavar="FILE", help="write the table here")
+    arguments.add_argument("--output", type=Path, default=Path("runs/methods_on_mini"))
     given = arguments.parse_args()
     specs = [name for spec in CONTRASTS for name in (spec, f"{spec}+noise_control")]
     specs += OTHERS
@@ -113,8 +119,8 @@ def main() -> int:
         specs = ["re2(times=1)", "vcd(noise_step=999)", "vcd(noise_step=999)+noise_control"]
     else:
         specs.insert(0, "re2(times=1)")  # a method without effect: correctness of everything here
-    with tempfile.TemporaryDirectory() as folder:
-        comparisons = compared(specs, Path(folder), 40 if given.quick else None)
+    folder = given.output / ("quick" if given.quick else "full")
+    comparisons = compared(specs, folder, 40 if given.quick else None)
     for row in comparisons[0].rows:
         assert row.difference == 0 and not row.gained and not row.lost, "off changes an answer"
     text = table(specs, comparisons)

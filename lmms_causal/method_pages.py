@@ -151,8 +151,8 @@ def index(obstacles: Mapping[str, Obstacles]) -> str:
         "## Composition",
         markdown(rule),
         "Rewrites of the question run first, then preparations, each in the order named. A spec is "
-        "refused, before a model is loaded, if two of its methods steer, set a temperature, select or "
-        "control, if two mean different things by a branch of one name, or if a control has "
+        "refused, before a model is loaded, if two of its methods steer, set a temperature, select "
+        "or control, if two mean different things by a branch of one name, or if a control has "
         "nothing to control.",
         "## Model families",
         "What the engine says about a tiny model of each family, with the parameters of the "

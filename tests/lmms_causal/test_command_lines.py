@@ -14,7 +14,7 @@ from lmms_causal.commands import stubs
 from lmms_causal.tasks import roots
 
 pytestmark = pytest.mark.slow
-VCD = "vcd(alpha=1.0;beta=0.1;noise_step=500;seed=0;without_image=refuse)"
+VCD = "vcd(alpha=1.0;beta=0.1;noise_step=500;seed=0;without_image=refuse;variant=paper)"
 MODEL = "pretrained=lmms-causal/tiny-llava"
 TASK = "causal_vqa_mini_presence"
 
