@@ -46,7 +46,8 @@ class Assistant(Protocol):
 
 
 View = Callable[["Question"], "tuple[Image, ...]"]
-"""A question to the pictures that a branch is shown instead, one for each, of the same sizes."""
+"""A question to the pictures that a branch is shown instead, one for each, of the same shape: their
+tensors must fit the prompt that the factual ones made."""
 
 Rewrite = Callable[[str], str]
 """The text of the user's last turn to the text that is sent instead."""
