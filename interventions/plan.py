@@ -6,7 +6,8 @@ The *factual* pass is the model on the prompt as it was asked. A plan names
   picture, another instruction, edited attention);
 * **increments**: what a method adds to the factual logits, computed from the branches or from the
   factual pass's own early layers;
-* **steering**: a change of the factual pass's residual stream;
+* **attention** and **residual** edits, **positions** and **steering** of the factual pass, and
+  **probes** that are run once before it;
 * **rewrites** and **preparations** of the question before it becomes tokens;
 * a **selection** among several answers, a **temperature**, a **control**.
 
@@ -22,187 +23,52 @@ runs a model; :mod:`~lmms_causal.interventions.engine` does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from lmms_causal.errors import UserError
-from lmms_causal.interventions.question import Assistant, Preparation, Question, Rewrite, View
+from lmms_causal.interventions.attention.edits import (
+    AttentionEdit,
+    HeadReplace,
+    HeadScale,
+    Replace,
+    Segments,
+    Uniform,
+)
+from lmms_causal.interventions.contributions import (
+    Branch,
+    Control,
+    Increment,
+    PositionEdit,
+    Probe,
+    ResidualEdit,
+    Selection,
+    Signals,
+    Steering,
+    WithoutImage,
+)
+from lmms_causal.interventions.question import Assistant, Preparation, Question, Rewrite
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from lmms_causal.interventions.adapter import ModelAdapter
-    from lmms_causal.interventions.edits.attention import WeightEdit
-    from lmms_causal.interventions.edits.tokens import Token
 
 __all__ = [
     "Branch",
     "Control",
     "Increment",
     "Plan",
+    "PositionEdit",
+    "Probe",
+    "ResidualEdit",
     "Selection",
     "Signals",
     "Steering",
     "WithoutImage",
 ]
 
-MediaEdit = Callable[[Mapping[str, Any]], dict[str, Any]]
-"""Model inputs (``pixel_values``, grids, ...) to the inputs to replace, e.g. noised pixels."""
-
-TokenEdit = Callable[[Sequence["Token"], "ModelAdapter"], "list[Token]"]
-"""A prompt's tokens, without padding, to the tokens of the branch's prompt."""
-
-VisionScope = Callable[["ModelAdapter"], AbstractContextManager[Any]]
-"""The scope in which the vision encoder runs for a branch, e.g. with edited attention."""
-
-Layers = Callable[[int], Sequence[int]]
-"""The number of layers to the indices meant, counted from 0; -1 for the embeddings where read."""
-
 Requirement = Callable[["ModelAdapter"], "str | None"]
 """Why a method cannot run on a model, or None."""
-
-WithoutImage = Literal["refuse", "skip"]
-"""What to do with a prompt that has no image, where a method needs one."""
-
-
-@dataclass(frozen=True)
-class Branch:
-    """A further view of the same prompt, run beside the factual one.
-
-    Attributes:
-        name: the key under which :class:`Signals` holds the branch's logits. Methods that share a
-            branch give it one name and equal contents; it is then run once.
-        media: replaces the prompt's picture or video tensors.
-        view: replaces the prompt's pictures themselves, before the model's own processing.
-        tokens: replaces the prompt's tokens; pictures whose placeholders are gone go with them.
-        vision: the scope in which this branch's pictures are encoded.
-        attention: edits of attention weights in the decoder.
-        without_image: whether a prompt without images is an error or is left untouched; None where
-            the branch makes sense without an image.
-        first_token_only: whether the branch is run for the answer's first token only; its logits
-            are the factual ones after it, as in releases that lost the branch's cache.
-    """
-
-    name: str
-    media: MediaEdit | None = None
-    view: View | None = None
-    tokens: TokenEdit | None = None
-    vision: VisionScope | None = None
-    attention: tuple[WeightEdit, ...] = ()
-    without_image: WithoutImage | None = "refuse"
-    first_token_only: bool = False
-
-    @property
-    def keeps_pictures(self) -> bool:
-        """Whether the branch is shown what the factual pass is shown, encoded in the same way."""
-        return self.media is None and self.view is None and self.vision is None
-
-
-@dataclass(frozen=True)
-class Signals:
-    """What an increment is computed from, at the ``K`` positions that are decoded or scored.
-
-    Attributes:
-        factual: logits ``[B, K, V]`` of the factual pass, float32.
-        branches: logits ``[B, K, V]`` of each branch, float32; equal to ``factual`` where a branch
-            does not apply (a row without an image, a position its prompt does not have).
-        step: index ``[K]`` of the answer token that each position predicts, from 0; None if the
-            caller did not say where the answer begins.
-        depth: number of decoder layers.
-        early: ``early(layer, normalise) -> [B, K, V]``: the output of a layer read through the
-            language-model head, with or without the final norm. Only layers that the increment
-            named can be read.
-        seeds: a number for each row ``[B]``, a function of its document.
-        scoring: whether log-likelihoods are computed, rather than an answer.
-        tied: whether the head's weights are those of the embeddings, which read through it then
-            say the token they stand for.
-    """
-
-    factual: Tensor
-    branches: Mapping[str, Tensor]
-    step: Tensor | None
-    depth: int
-    early: Callable[[int, bool], Tensor]
-    seeds: tuple[int, ...]
-    scoring: bool
-    tied: bool = False
-
-
-@dataclass(frozen=True)
-class Increment:
-    """What a method adds to the factual logits, and which tokens it allows at all.
-
-    Attributes:
-        method: the name of the method, for error messages.
-        function: :class:`Signals` to ``[B, K, V]``, float32, without in-place changes; None adds
-            nothing.
-        branches: names of the branches it reads; it acts on rows where all of them apply.
-        without_image: what becomes of prompts that have no image, as of a branch; None where they
-            are like others.
-        layers: decoder layers it reads through :attr:`Signals.early`.
-        beta: excludes tokens whose factual probability is below ``beta`` times the best.
-        counts_tokens: whether it reads :attr:`Signals.step`.
-    """
-
-    method: str
-    function: Callable[[Signals], Tensor] | None = None
-    branches: tuple[str, ...] = ()
-    without_image: WithoutImage | None = None
-    layers: Layers | None = None
-    beta: float = 0.0
-    counts_tokens: bool = False
-
-
-@dataclass(frozen=True)
-class Steering:
-    """A push along ``h(prompt) - h(negative prompt)``, taken at the prompt's last token by layer.
-
-    Attributes:
-        method: the name of the method.
-        negative: the branch (its token edit) that gives the negative prompt. It is run once.
-        function: output of a layer's MLP ``[B, q, D]`` and the layer's vector ``[B, 1, D]``, both
-            float32, to the steered output ``[B, q, D]``.
-        layers: the layers steered; None means all.
-    """
-
-    method: str
-    negative: Branch
-    function: Callable[[Tensor, Tensor], Tensor]
-    layers: Layers | None = None
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Several sampled answers, of which one is kept.
-
-    Attributes:
-        method: the name of the method.
-        count: how many are drawn.
-        temperature: of the draws, where the caller decodes greedily.
-        by: ``likelihood``, the mean log-probability of a token, or ``majority``.
-        seed: with a document's number, seeds its draws.
-    """
-
-    method: str
-    count: int
-    temperature: float
-    by: Literal["likelihood", "majority"]
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Control:
-    """Replaces the sum of all increments by a random one of equal norm, row by row.
-
-    Attributes:
-        method: the name of the method.
-        seed: with a document's number, seeds its draws.
-    """
-
-    method: str
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -211,6 +77,10 @@ class Plan:
 
     branches: tuple[Branch, ...] = ()
     increments: tuple[Increment, ...] = ()
+    attention: tuple[AttentionEdit, ...] = ()
+    residual: tuple[ResidualEdit, ...] = ()
+    probes: tuple[Probe, ...] = ()
+    positions: PositionEdit | None = None
     steering: Steering | None = None
     temperature: float | None = None
     control: Control | None = None
@@ -220,9 +90,29 @@ class Plan:
     requirements: tuple[Requirement, ...] = field(default=())
 
     @property
+    def edits_model(self) -> bool:
+        """Whether the factual pass itself is edited."""
+        return bool(self.steering or self.attention or self.residual or self.positions)
+
+    @property
+    def reads_segments(self) -> bool:
+        """Whether prompts must declare segments."""
+        return any(edit.reads_segments for edit in self.attention)
+
+    @property
+    def reads_parts(self) -> bool:
+        """Whether it matters where the parts of a prompt are."""
+        return bool(self.attention or self.residual or self.positions)
+
+    @property
+    def needs_positions(self) -> bool:
+        """Whether an edit reads the position of each token."""
+        return any(isinstance(edit.operation, Segments) for edit in self.attention)
+
+    @property
     def changes_logits(self) -> bool:
         """Whether the logits of a forward pass change."""
-        return bool(self.increments or self.steering or self.temperature)
+        return bool(self.increments or self.temperature) or self.edits_model
 
     @property
     def touches_model(self) -> bool:
@@ -244,21 +134,19 @@ class Plan:
         return bool(self.preparations) or any(branch.view is not None for branch in self.branches)
 
     def then(self, other: Plan) -> Plan:
-        """Compose. Increments add up, rewrites and preparations run in the order named.
+        """Compose. Increments add up; edits, rewrites and preparations run in the order named.
 
         Raises:
-            UserError: both steer, select, set a temperature or randomise, or both have a branch of
-                one name with different contents.
+            UserError: both steer, select, set positions or a temperature, randomise, place segments
+                or replace attention, or both have a branch of one name with different contents.
         """
-        named = {branch.name: branch for branch in self.branches}
-        for branch in other.branches:
-            if named.setdefault(branch.name, branch) != branch:
-                raise UserError(
-                    f"two interventions define the branch {branch.name!r} differently; use one"
-                )
         return Plan(
-            branches=tuple(named.values()),
+            branches=_merged("branch", self.branches, other.branches),
             increments=self.increments + other.increments,
+            attention=_composed(self.attention, other.attention),
+            residual=self.residual + other.residual,
+            probes=_merged("probe", self.probes, other.probes),
+            positions=_one("set positions", self.positions, other.positions),
             steering=_one("steer the residual stream", self.steering, other.steering),
             temperature=_one("set a temperature", self.temperature, other.temperature),
             control=_one("randomise the increment", self.control, other.control),
@@ -305,3 +193,35 @@ def _one(does: str, first: Any, second: Any) -> Any:
         names = " and ".join(getattr(it, "method", "temperature") for it in (first, second))
         raise UserError(f"interventions {names} both {does} and cannot be composed; use one")
     return second if first is None else first
+
+
+def _merged(kind: str, first: tuple[Any, ...], second: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Both, those of one name once."""
+    named = {it.name: it for it in first}
+    for it in second:
+        if named.setdefault(it.name, it) != it:
+            raise UserError(f"two interventions define the {kind} {it.name!r} differently; use one")
+    return tuple(named.values())
+
+
+def _composed(
+    first: tuple[AttentionEdit, ...], second: tuple[AttentionEdit, ...]
+) -> tuple[AttentionEdit, ...]:
+    """Both lists of attention edits, if together they mean something."""
+    ours, theirs = ([edit.operation for edit in edits] for edits in (first, second))
+    for kinds, does in (
+        ((Segments,), "place segments"),
+        ((Replace, Uniform), "replace attention weights"),
+        ((HeadReplace,), "replace the outputs of heads"),
+    ):
+        if any(isinstance(it, kinds) for it in ours) and any(
+            isinstance(it, kinds) for it in theirs
+        ):
+            raise UserError(f"two interventions {does} and cannot be composed; use one")
+    inner = [it for it in (*ours, *theirs) if not isinstance(it, (HeadReplace, HeadScale))]
+    if any(isinstance(it, Segments) for it in inner) and len(inner) > 1:
+        raise UserError(
+            "position-invariant attention computes masks and scores of its own: it cannot be "
+            "composed with an intervention that edits those; use one"
+        )
+    return first + second

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from lmms_causal.errors import UserError
 from lmms_causal.interventions.adapter import ModelAdapter
-from lmms_causal.interventions.edits.attention import Part, editing, not_editable, reading
+from lmms_causal.interventions.attention.cells import Part
+from lmms_causal.interventions.attention.observing import last_weights
+from lmms_causal.interventions.attention.running import editing, not_editable
 from lmms_causal.interventions.engine import apply
 from lmms_causal.models.prompts import Encoder
 from lmms_causal.testing import picture
@@ -257,7 +259,7 @@ def _read(
         stock,
         model,
         inputs,
-        partial(reading, modules, range(len(modules))),
+        partial(last_weights, modules, range(len(modules))),
         reached,
     )
 

@@ -14,12 +14,15 @@ import torch
 from torch import Tensor
 
 from lmms_causal.interventions.adapter import ModelAdapter
-from lmms_causal.interventions.edits.attention import Coordinates, Part, WeightEdit, editing
+from lmms_causal.interventions.attention.call import Call
+from lmms_causal.interventions.attention.cells import Part
+from lmms_causal.interventions.attention.edits import AttentionEdit, Coordinates, Replace
+from lmms_causal.interventions.attention.running import editing, observing
 
 __all__ = ["edited_weights", "patches_per_side", "scaled_features"]
 
 WeightFunction = Callable[[Tensor, Tensor, Coordinates], Tensor]
-"""As :attr:`WeightEdit.function`."""
+"""As :attr:`Replace.function`."""
 
 
 @contextmanager
@@ -31,7 +34,7 @@ def edited_weights(
     All rows have the same coordinates and no document: a picture is encoded in the same way
     wherever it is met.
     """
-    edits = {layer: (WeightEdit(lambda depth: layers, function),) for layer in layers}
+    edits = {layer: (AttentionEdit(Replace(function)),) for layer in layers}
     # how many rows there are only the encoder knows: one row of coordinates serves them all
     padding = torch.zeros(1, dtype=torch.long)
     part = Part(slice(None), edits, padding, end=None, seeds=(0,))
@@ -54,9 +57,11 @@ def scaled_features(
     """
     factors: dict[int, Tensor] = {}
 
-    def record(weights: Tensor, allowed: Tensor, where: Coordinates) -> Tensor:
-        factors[where.layer] = function(weights, where)
-        return weights
+    def record(layer: int, call: Call) -> None:
+        if layer in adapter.feature_blocks:
+            count = torch.arange(call.query.shape[2], device=call.query.device)[None]
+            where = Coordinates(layer, count, count, seeds=(0,))
+            factors[layer] = function(call.weights(slice(None)), where)
 
     def scaled(states: Tensor, layer: int) -> Tensor:
         factor = factors[layer].to(states.dtype)
@@ -78,7 +83,7 @@ def scaled_features(
 
     handle = adapter.tower.register_forward_hook(hook)
     try:
-        with edited_weights(adapter, adapter.feature_blocks, record):
+        with observing(adapter.vision_attention, record):
             yield
     finally:
         handle.remove()

@@ -25,7 +25,15 @@ class BranchedCache(DynamicCache):
     branches follow, so that beam search and several return sequences stay correct.
     """
 
-    def __init__(self, config: Any, branches: Iterable[str]) -> None:
+    def __init__(self, config: Any, branches: Iterable[str], *, keep_all: bool = False) -> None:
+        """Make empty caches.
+
+        Args:
+            config: of the decoder.
+            branches: names of the branches.
+            keep_all: whether layers with a window keep what has left it.
+        """
+        config = None if keep_all else config
         super().__init__(config=config)
         self.branches = {name: DynamicCache(config=config) for name in branches}
         self.blocks = 1

@@ -8,7 +8,7 @@ from typing import Any
 
 from lmms_causal.errors import UserError
 from lmms_causal.interventions.adapter import ModelAdapter
-from lmms_causal.interventions.edits.attention import not_editable
+from lmms_causal.interventions.attention.running import not_editable
 from lmms_causal.interventions.plan import Branch, Plan
 
 __all__ = ["check_generation", "check_model", "check_plan", "obstacle", "without_adapters"]
@@ -114,6 +114,9 @@ def obstacle(plan: Plan, adapter: ModelAdapter) -> str | None:
         if (reason := requirement(adapter)) is not None:
             return reason
     branches = list(plan.branches)
+    if plan.attention or any(probe.heads for probe in plan.probes):
+        if (reason := not_editable(adapter.attention)) is not None:
+            return reason
     if plan.steering is not None:
         branches.append(plan.steering.negative)
         if not adapter.mlps:

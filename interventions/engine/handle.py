@@ -25,6 +25,7 @@ import torch
 
 from lmms_causal.errors import UserError
 from lmms_causal.interventions.adapter import ModelAdapter
+from lmms_causal.interventions.adapter.rotary import rotations
 from lmms_causal.interventions.engine.cache import BranchedCache
 from lmms_causal.interventions.engine.guards import (
     check_generation,
@@ -35,8 +36,10 @@ from lmms_causal.interventions.engine.guards import (
 from lmms_causal.interventions.engine.request import Request
 from lmms_causal.interventions.engine.selection import select
 from lmms_causal.interventions.engine.session import Execution, Session
+from lmms_causal.interventions.parts import PromptParts
 from lmms_causal.interventions.plan import Plan
 from lmms_causal.interventions.spec import Spec, parse
+from lmms_causal.kernels.rotation import Rotation
 
 __all__ = ["Handle", "apply"]
 
@@ -94,11 +97,14 @@ class Handle:
         self._request = Request()
         self._session: Session | None = None
         self._saved: dict[str, Any] = {}
+        self._rotations: Sequence[Rotation] = ()
         if plan.touches_model or plan.preparations:
             self._model = without_adapters(model)
             check_model(self._model)
             self.adapter = ModelAdapter.of(self._model, processor)
             check_plan(plan, self.adapter)
+            if plan.needs_positions:
+                self._rotations = rotations(self.adapter)
         if plan.touches_model:
             self._install()
 
@@ -129,6 +135,7 @@ class Handle:
         documents: Sequence[str] | None = None,
         prompt_length: int | None = None,
         views: Mapping[str, Mapping[str, Any]] | None = None,
+        parts: Sequence[PromptParts] | None = None,
     ) -> Iterator[None]:
         """Say what the tensors of the calls in the block do not show.
 
@@ -136,9 +143,10 @@ class Handle:
             documents: identity of each prompt's document, which seeds random methods.
             prompt_length: columns of ``input_ids`` that are prompt, where answers are scored.
             views: pictures of branches with a view of their own, as the processor's tensors.
+            parts: where the turn and the segments of each prompt are.
         """
         before = self._request
-        self._request = Request(documents, prompt_length, views or {})
+        self._request = Request(documents, prompt_length, views or {}, parts)
         try:
             yield
         finally:
@@ -189,6 +197,7 @@ class Handle:
             kwargs["past_key_values"] = BranchedCache(
                 self._model.config.get_text_config(decoder=True),
                 (branch.name for branch in branches),
+                keep_all=self.plan.needs_positions,
             )
             kwargs["cache_implementation"] = None  # a checkpoint may name the default kind
         if "inputs" in kwargs and kwargs.get("input_ids") is None:
@@ -229,7 +238,13 @@ class Handle:
     def _new_session(self, generation: Mapping[str, Any] | None) -> Session:
         assert self.adapter is not None
         return Session(
-            self.adapter, self._forward, self.plan, self._request, generation, self._execution
+            self.adapter,
+            self._forward,
+            self.plan,
+            self._request,
+            generation,
+            self._execution,
+            self._rotations,
         )
 
 

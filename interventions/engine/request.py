@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lmms_causal.interventions.parts import PromptParts
+
 __all__ = ["Request", "seeds_of"]
 
 
@@ -23,11 +25,13 @@ class Request:
         prompt_length: columns of ``input_ids`` that are prompt, where an answer to be scored
             follows. None: unknown.
         views: for each branch that shows other pictures, their tensors.
+        parts: where the turn and the segments of each prompt are. None: unknown.
     """
 
     documents: Sequence[str] | None = None
     prompt_length: int | None = None
     views: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    parts: Sequence[PromptParts] | None = None
 
 
 def seeds_of(request: Request, inputs: Mapping[str, Any]) -> tuple[int, ...]:

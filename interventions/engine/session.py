@@ -19,16 +19,18 @@ from torch.nn.functional import pad
 from lmms_causal.errors import UserError
 from lmms_causal.interventions.adapter import ModelAdapter
 from lmms_causal.interventions.edits import tokens
-from lmms_causal.interventions.edits.attention import Part, WeightEdit, editing
 from lmms_causal.interventions.edits.hidden import recorded, steered
 from lmms_causal.interventions.edits.media import has_pixels
 from lmms_causal.interventions.engine.cache import BranchedCache
 from lmms_causal.interventions.engine.combine import combined
 from lmms_causal.interventions.engine.encoding import Pictures
 from lmms_causal.interventions.engine.positions import applies, last, prompt_part, scored_steps
+from lmms_causal.interventions.engine.probing import probed
 from lmms_causal.interventions.engine.request import Request, seeds_of
+from lmms_causal.interventions.engine.scopes import FACTUAL, Block, Scopes
 from lmms_causal.interventions.engine.steering import steering_vectors
 from lmms_causal.interventions.plan import Branch, Plan, Signals
+from lmms_causal.kernels.rotation import Rotation
 
 __all__ = ["Execution", "Session"]
 
@@ -45,6 +47,7 @@ class Session:
         request: what the host said about the batch.
         generation: the arguments of ``generate``; None when scoring.
         execution: how branches are run once their prompts are read.
+        rotations: of each decoder layer, where the plan needs them.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Session:
         request: Request,
         generation: Mapping[str, Any] | None,
         execution: Execution = "auto",
+        rotations: Sequence[Rotation] = (),
     ) -> None:
         self.passes = 0
         self._adapter = adapter
@@ -64,6 +68,7 @@ class Session:
         self._generation = generation
         self._execution = execution
         self._pictures = Pictures(adapter, request, generation)
+        self._scopes = Scopes(adapter, plan, rotations)
         self._step = -1
         self._prompt_length = request.prompt_length
         self._with_image = torch.empty(0)
@@ -127,7 +132,17 @@ class Session:
         if not self._scoring and ids is not None:
             self._prompt_length = ids.shape[1]
         if ids is not None:
-            self._seeds = seeds_of(self._request, inputs)
+            self._seeds = self._scopes.seeds = seeds_of(self._request, inputs)
+        elif self._scopes.active:
+            raise UserError("an intervention on attention needs input_ids, not inputs_embeds")
+        self._scopes.start(inputs, self._request, self._prompt_length)
+        if self._plan.probes:
+            prompt = prompt_part(inputs, self._prompt_length)
+            self._scopes.probed = {
+                probe.name: probed(self._adapter, self._forward, probe, prompt)
+                for probe in self._plan.probes
+            }
+            self.passes += len(self._plan.probes) * len(self._with_image)
         if steering and (steering.negative.without_image is None or self._with_image.any()):
             prompt = prompt_part(inputs, self._prompt_length)
             self._vectors = steering_vectors(
@@ -144,10 +159,18 @@ class Session:
 
     # --- the passes -------------------------------------------------------------------------------
 
-    def _run_factual(self, inputs: dict[str, Any]) -> tuple[Any, dict[int, Tensor]]:
-        """The factual pass, steered, with the layers that increments read recorded."""
+    def _run_factual(
+        self, inputs: dict[str, Any], blocks: Sequence[Block]
+    ) -> tuple[Any, dict[int, Tensor]]:
+        """The factual pass, edited, with the layers that increments read recorded.
+
+        Args:
+            inputs: what it is given.
+            blocks: the factual rows, and those of branches that share the pass.
+        """
         wanted = self._layers_read()
         with ExitStack() as stack:
+            stack.enter_context(self._scopes.editing(blocks, inputs))
             if self._vectors and self._plan.steering is not None:
                 stack.enter_context(
                     steered(self._adapter.mlps, self._vectors, self._plan.steering.function)
@@ -168,17 +191,17 @@ class Session:
         """Run the passes one after the other; after a prompt, perhaps join their caches."""
         inputs = self._pictures.encoded_once(inputs, branches)
         own_inputs = {branch.name: self._inputs_of(branch, inputs, cache) for branch in branches}
-        output, hidden = self._run_factual(inputs)
+        rows = slice(0, len(self._with_image))
+        output, hidden = self._run_factual(dict(inputs), [(FACTUAL, rows)])
         logits = {}
         for branch in branches:
             own = own_inputs[branch.name]
-            rows = slice(0, len(self._with_image))
             with ExitStack() as stack:
                 if branch.vision is not None and has_pixels(own):
                     stack.enter_context(branch.vision(self._adapter))
                 behind = self._left_out(branch, inputs)
                 own = prompt_part(own, own["input_ids"].shape[1] - behind)
-                stack.enter_context(self._edits([(branch, rows)], own))
+                stack.enter_context(self._scopes.editing([(branch.name, rows)], own))
                 found = self._forward(**own).logits
                 logits[branch.name] = pad(found, (0, 0, 0, behind))
             self.passes += len(self._with_image)
@@ -209,6 +232,7 @@ class Session:
         width = max(mask.shape[1] for mask in masks)
         stacked = [pad(mask.long(), (width - mask.shape[1], 0)) for mask in masks]
         cache.stack([branch.name for branch in lasting])
+        self._scopes.stack(dict.fromkeys((FACTUAL, *(b.name for b in lasting)), width))
         self._masks = {"": torch.cat(stacked)}
 
     def _run_stacked(
@@ -228,11 +252,9 @@ class Session:
             own["position_ids"] = torch.cat(
                 [positions, *(self._position_of(branch, positions) for branch in branches)], dim=-2
             )
-        blocks = [
-            (branch, slice(rows * (1 + i), rows * (2 + i))) for i, branch in enumerate(branches)
-        ]
-        with self._edits(blocks, own):
-            output, hidden = self._run_factual(own)
+        names = (FACTUAL, *(branch.name for branch in branches))
+        blocks = [(name, slice(rows * i, rows * (i + 1))) for i, name in enumerate(names)]
+        output, hidden = self._run_factual(own, blocks)
         self.passes += rows * len(branches)
         factual, *others = output.logits.split(rows)
         output.logits = factual
@@ -265,7 +287,9 @@ class Session:
                 own["position_ids"] = self._position_of(branch, inputs["position_ids"])
             return own
         if branch.tokens is not None:
-            own = tokens.edited(own, branch.tokens, self._adapter, self._prompt_length)
+            labelled = self._scopes.labelled(own)
+            own = tokens.edited(labelled, branch.tokens, self._adapter, self._prompt_length)
+            self._scopes.take_labels(branch.name, own)
             if cache is not None:
                 self._masks[branch.name] = own["attention_mask"]
                 if "position_ids" in own:
@@ -275,33 +299,6 @@ class Session:
         return own
 
     # --- what becomes of the logits ---------------------------------------------------------------
-
-    def _edits(self, blocks: Sequence[tuple[Branch, slice]], inputs: Mapping[str, Any]) -> Any:
-        """The scope of the branches' attention edits in one pass."""
-        parts = []
-        depth = self._adapter.depth
-        mask = inputs.get("attention_mask")
-        for branch, rows in blocks:
-            if not branch.attention:
-                continue
-            by_layer: dict[int, list[WeightEdit]] = {}
-            for edit in branch.attention:
-                for layer in edit.layers(depth):
-                    by_layer.setdefault(layer, []).append(edit)
-            if mask is None:
-                padding = torch.zeros(rows.stop - rows.start, dtype=torch.long)
-            else:
-                padding = mask[rows].long().argmax(dim=1)
-            end = self._columns(inputs)
-            parts.append(Part(rows, by_layer, padding, end, self._seeds))
-        return editing(self._adapter.attention, parts) if parts else ExitStack()
-
-    def _columns(self, inputs: Mapping[str, Any]) -> int | None:
-        """Columns of the batch up to this pass's tokens; None without a cache."""
-        cache = inputs.get("past_key_values")
-        if cache is None:
-            return None
-        return int(cache.get_seq_length()) + int(inputs["input_ids"].shape[1])
 
     def _in_step(
         self, branch: Branch, inputs: Mapping[str, Any], own: Mapping[str, Any]

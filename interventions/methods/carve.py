@@ -66,7 +66,7 @@ from lmms_causal.errors import UserError
 from lmms_causal.interventions import pictures
 from lmms_causal.interventions.adapter import ModelAdapter
 from lmms_causal.interventions.adapter.grids import overview
-from lmms_causal.interventions.edits.attention import reading
+from lmms_causal.interventions.attention.observing import last_weights
 from lmms_causal.interventions.layers import beyond, named_layers
 from lmms_causal.interventions.plan import Plan, WithoutImage
 from lmms_causal.interventions.question import Assistant, Question
@@ -214,7 +214,7 @@ def answer_maps(
     adapter = assistant.adapter
     inputs = assistant.encode(question)
     grid = overview(adapter, inputs)
-    with reading(adapter.attention, layers) as read:
+    with last_weights(adapter.attention, layers) as read:
         recorder = _Steps(read, grid.positions)
         adapter.model.generate(
             **inputs,

@@ -76,7 +76,12 @@ from torch import Tensor
 
 from lmms_causal.errors import UserError
 from lmms_causal.interventions.adapter import ModelAdapter
-from lmms_causal.interventions.edits.attention import Coordinates, WeightEdit
+from lmms_causal.interventions.attention.edits import (
+    AttentionEdit,
+    Coordinates,
+    Replace,
+    Where,
+)
 from lmms_causal.interventions.edits.counterfactual import (
     Kind,
     released_factors,
@@ -165,7 +170,7 @@ class CausalMM:
             branches.append(
                 Branch(
                     _LANGUAGE,
-                    attention=(WeightEdit(self.layers, self.weights),),
+                    attention=(AttentionEdit(Replace(self.weights), Where(layers=self.layers)),),
                     without_image=None if self.modality == "language" else self.without_image,
                     first_token_only=once,
                 )

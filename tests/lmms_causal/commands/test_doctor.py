@@ -13,7 +13,7 @@ from lmms_causal import doctor, tiny_llava
 from lmms_causal.cli import main
 from lmms_causal.interventions import Branch, Plan, registry
 from lmms_causal.interventions.adapter import ModelAdapter
-from lmms_causal.interventions.edits.attention import WeightEdit
+from lmms_causal.interventions.attention.edits import AttentionEdit, Replace
 from lmms_causal.interventions.engine.guards import obstacle
 from lmms_causal.testing import build, save
 
@@ -124,7 +124,7 @@ def test_attention_that_cannot_be_edited_is_said_and_is_no_failure(saved, tmp_pa
 
 def test_a_plan_that_edits_attention_does_not_apply_to_a_fused_kernel(monkeypatch):
     adapter = ModelAdapter.of(*build("llama"))
-    edit = WeightEdit(lambda depth: range(depth), lambda weights, allowed, where: weights)
+    edit = AttentionEdit(Replace(lambda weights, allowed, where: weights))
     plan = Plan(branches=(Branch("edited", attention=(edit,), without_image=None),))
     assert obstacle(plan, adapter) is None
     config = adapter.attention[0].config
