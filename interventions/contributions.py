@@ -1,4 +1,4 @@
-"""What a method can contribute to a plan, as records: branches, increments, edits, probes, controls."""
+"""What a method can contribute to a plan, as records."""
 
 from __future__ import annotations
 

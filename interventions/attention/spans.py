@@ -163,9 +163,10 @@ _TOKENS = re.compile(r"(\d+)(?:-(\d+))?")
 
 
 def parse_span(method: str, parameter: str, text: str) -> Span:
-    """Return the span that a text names: ``image``, ``a|b``, ``a&b``, ``!a``, ``segment2``, ``3-9``.
+    """Return the span that a text names: ``image``, ``a|b``, ``a&b``, ``!a``, ``segment2``.
 
-    ``!`` binds strongest, ``|`` weakest. ``segment2.1`` is the first segment of the second group.
+    A range such as ``3-9`` counts tokens from 0, both ends included. ``!`` binds strongest, ``|``
+    weakest. ``segment2.1`` is the first segment of the second group.
 
     Raises:
         UserError: the text is not of this form.

@@ -6,12 +6,21 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from lmms_causal.errors import UserError
 from lmms_causal.interventions.adapter import ModelAdapter
 from lmms_causal.interventions.attention.running import not_editable
 from lmms_causal.interventions.plan import Branch, Plan
 
-__all__ = ["check_generation", "check_model", "check_plan", "obstacle", "without_adapters"]
+__all__ = [
+    "check_generation",
+    "check_model",
+    "check_pictures",
+    "check_plan",
+    "obstacle",
+    "without_adapters",
+]
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "assistant_model": (None,),  # these three run further models, or drafts, past the branches
@@ -97,6 +106,35 @@ def check_generation(arguments: Mapping[str, Any], defaults: Any, *, branches: b
     return setting("use_cache") is not False
 
 
+def check_pictures(plan: Plan, with_image: Tensor) -> None:
+    """Refuse prompts without a picture where a method needs one.
+
+    Args:
+        plan: what is run.
+        with_image: which prompts ``[B]`` have one.
+
+    Raises:
+        UserError: names the branch or method.
+    """
+    if with_image.all():
+        return
+    needing = [
+        f"the intervention's branch {branch.name!r}"
+        for branch in (*plan.branches, *([plan.steering.negative] if plan.steering else []))
+        if branch.without_image == "refuse"
+    ]
+    needing += [
+        f"intervention {increment.method}"
+        for increment in plan.increments
+        if increment.without_image == "refuse"
+    ]
+    for name in needing:
+        raise UserError(
+            f"{name} needs an image in every prompt and found one without; use without_image=skip "
+            "to leave such prompts untouched"
+        )
+
+
 def check_plan(plan: Plan, adapter: ModelAdapter) -> None:
     """Refuse a plan that cannot run on a model.
 
@@ -114,9 +152,9 @@ def obstacle(plan: Plan, adapter: ModelAdapter) -> str | None:
         if (reason := requirement(adapter)) is not None:
             return reason
     branches = list(plan.branches)
-    if plan.attention or any(probe.heads for probe in plan.probes):
-        if (reason := not_editable(adapter.attention)) is not None:
-            return reason
+    looks = plan.attention or any(probe.heads for probe in plan.probes)
+    if looks and (reason := not_editable(adapter.attention)) is not None:
+        return reason
     if plan.steering is not None:
         branches.append(plan.steering.negative)
         if not adapter.mlps:

@@ -22,14 +22,15 @@ from lmms_causal.interventions.edits import tokens
 from lmms_causal.interventions.edits.hidden import recorded, steered
 from lmms_causal.interventions.edits.media import has_pixels
 from lmms_causal.interventions.engine.cache import BranchedCache
-from lmms_causal.interventions.engine.combine import combined
 from lmms_causal.interventions.engine.encoding import Pictures
-from lmms_causal.interventions.engine.positions import applies, last, prompt_part, scored_steps
+from lmms_causal.interventions.engine.guards import check_pictures
+from lmms_causal.interventions.engine.positions import prompt_part, scored_steps
 from lmms_causal.interventions.engine.probing import probed
+from lmms_causal.interventions.engine.readout import Shown, decoded
 from lmms_causal.interventions.engine.request import Request, seeds_of
 from lmms_causal.interventions.engine.scopes import FACTUAL, Block, Scopes
 from lmms_causal.interventions.engine.steering import steering_vectors
-from lmms_causal.interventions.plan import Branch, Plan, Signals
+from lmms_causal.interventions.plan import Branch, Plan
 from lmms_causal.kernels.rotation import Rotation
 
 __all__ = ["Execution", "Session"]
@@ -104,18 +105,7 @@ class Session:
         rows = inputs["inputs_embeds"] if ids is None else ids
         self._with_image = self._rows_with_image(inputs, rows)
         steering = self._plan.steering
-        for branch in (*self._plan.branches, *([steering.negative] if steering else [])):
-            if branch.without_image == "refuse" and not self._with_image.all():
-                raise UserError(
-                    f"the intervention's branch {branch.name!r} needs an image in every prompt and "
-                    "found one without; use without_image=skip to leave such prompts untouched"
-                )
-        for increment in self._plan.increments:
-            if increment.without_image == "refuse" and not self._with_image.all():
-                raise UserError(
-                    f"intervention {increment.method} needs an image in every prompt and found one "
-                    "without; use without_image=skip to leave such prompts untouched"
-                )
+        check_pictures(self._plan, self._with_image)
         self._active = [
             branch
             for branch in self._plan.branches
@@ -212,7 +202,7 @@ class Session:
             branch.name: self._in_step(branch, inputs, own_inputs[branch.name])
             for branch in branches
         }
-        return self._finish(output, hidden, logits, branches, inputs, offsets)
+        return self._finish(output, hidden, logits, inputs, offsets)
 
     def _left_out(self, branch: Branch, inputs: Mapping[str, Any]) -> int:
         """How many columns of an answer that is scored a branch is not shown."""
@@ -260,7 +250,7 @@ class Session:
         output.logits = factual
         logits = {branch.name: part for branch, part in zip(branches, others, strict=True)}
         hidden = {layer: states[:rows] for layer, states in hidden.items()}
-        return self._finish(output, hidden, logits, branches, inputs, {})
+        return self._finish(output, hidden, logits, inputs, {})
 
     def _position_of(self, branch: Branch, factual: Tensor) -> Tensor:
         """Positions ``[..., B, 1]`` of the newest token in a branch's own prompt."""
@@ -313,7 +303,6 @@ class Session:
         output: Any,
         hidden: Mapping[int, Tensor],
         logits: Mapping[str, Tensor],
-        branches: Sequence[Branch],
         inputs: Mapping[str, Any],
         shared: Mapping[str, Tensor | None],
     ) -> Any:
@@ -327,35 +316,10 @@ class Session:
         else:
             step = scored_steps(inputs["input_ids"], whole.shape[1], self._prompt_length)
             count = len(step)
-        factual = last(whole, count).float()
-        with_image = self._with_image.to(whole.device)
-        where = {
-            branch.name: applies(branch, with_image, count, shared.get(branch.name))
-            for branch in self._plan.branches
-        }
-        values = dict.fromkeys(where, factual)
-        for branch in branches:
-            own = where[branch.name]
-            if branch.first_token_only and step is not None:
-                own = own & (step == 0)
-            found = last(logits[branch.name].float(), count)
-            values[branch.name] = torch.where(own[..., None], found, factual)
-        signals = Signals(
-            factual=factual,
-            branches=values,
-            step=step,
-            depth=self._adapter.depth,
-            early=lambda layer, normal: self._adapter.read(last(hidden[layer], count), normal),
-            seeds=self._seeds,
-            scoring=self._scoring,
-            tied=self._adapter.tied,
-        )
-        result = combined(self._plan, signals, where, with_image)
-        if result is factual:
-            return output
-        if count < whole.shape[1] and self._scoring:
-            result = torch.cat([whole[:, : whole.shape[1] - count].float(), result], dim=1)
-        output.logits = result
+        shown = Shown(step, count, self._with_image.to(whole.device), self._seeds, self._scoring)
+        result = decoded(self._plan, self._adapter, whole, hidden, logits, shared, shown)
+        if result is not None:
+            output.logits = result
         return output
 
 
