@@ -238,6 +238,18 @@ def _contributions(plan: Plan) -> list[tuple[bool, str]]:
         (adds, "Adds an increment to the factual logits; increments of several methods add up."),
         (cuts, "Limits the tokens; of several such sets the intersection is allowed."),
         (bool(branches), f"Runs {branches}; another method may share it, if it means the same."),
+        (
+            bool(plan.attention),
+            "Edits attention; edits of several methods apply stage by stage, inside a stage in the "
+            "order named.",
+        ),
+        (
+            any(edit.everywhere for edit in plan.attention),
+            "Branches of other methods are edited too.",
+        ),
+        (bool(plan.residual), "Edits the residual stream of the factual pass, in the order named."),
+        (plan.positions is not None, f"Sets position ids, of branches too: {alone}."),
+        (plan.reads_segments, "Needs prompts that declare segments."),
         (plan.steering is not None, f"Steers the residual stream: {alone}."),
         (plan.temperature is not None, f"Divides the combined logits: {alone}."),
         (plan.control is not None, f"Replaces the sum of all increments: {alone}."),
