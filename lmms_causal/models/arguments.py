@@ -36,6 +36,8 @@ class Arguments:
         system_prompt: text, or a file that holds it.
         chat_template: file with a Jinja template to use instead of the model's own.
         num_frames: frames sampled from every video.
+        segment_regex: every match in the user's last turn is a segment, for interventions that
+            read segments; for tasks that declare none.
     """
 
     checkpoint: Checkpoint
@@ -45,6 +47,7 @@ class Arguments:
     system_prompt: str | None = None
     chat_template: str | None = None
     num_frames: int = 32
+    segment_regex: str | None = None
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> Arguments:

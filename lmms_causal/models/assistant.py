@@ -13,8 +13,9 @@ from lmms_causal.interventions.adapter import ModelAdapter
 from lmms_causal.interventions.question import Question
 from lmms_causal.models.cost import Cost
 from lmms_causal.models.generation import Settings, generate
-from lmms_causal.models.prompts import Encoder, Prompt
+from lmms_causal.models.prompts import Encoder
 from lmms_causal.models.questions import with_question
+from lmms_causal.models.turns import Prompt
 
 __all__ = ["PromptAssistant", "metered"]
 

@@ -8,7 +8,7 @@ from typing import overload
 
 from tqdm import tqdm
 
-from lmms_causal.models.prompts import Outline, Prompt
+from lmms_causal.models.turns import Outline, Prompt
 
 __all__ = ["CheckedPrompts"]
 

@@ -27,8 +27,8 @@ from lmms_causal.models.documents import document_keys
 from lmms_causal.models.intervening_lm_eval import IntervenedLM
 from lmms_causal.models.loading import Checkpoint, available_device
 from lmms_causal.models.media import open_picture
-from lmms_causal.models.prompts import Prompt
 from lmms_causal.models.running_lm_eval import RunningLM
+from lmms_causal.models.turns import Prompt
 
 __all__ = ["Causal", "CausalMultimodal", "intervened"]
 
@@ -93,7 +93,14 @@ class Causal(_Factory, RunningLM, HFLM):
         """
         self._ready(requests)
         plan = self.spec.plan()
-        if plan.counts_tokens or plan.preparations or plan.branches or plan.steering:
+        if (
+            plan.counts_tokens
+            or plan.preparations
+            or plan.branches
+            or plan.steering
+            or plan.reads_parts
+            or plan.reads_segments
+        ):
             return self._scored(requests)
         self.runner.cost.requests += len(requests)
         with self.runner.cost.clock():
@@ -122,7 +129,7 @@ class CausalMultimodal(_Factory, RunningLM, HFMultimodalLM):
         if not self.chat_applied:
             self._warn_of_raw_prompts()
         shown = [open_picture(picture, key) for picture in pictures]  # no copy of an RGB one
-        return self._asked(request.args[0]).prompt(shown, key)
+        return self._asked(request, key).prompt(shown, key)
 
     def _sent(self, context: str) -> str:
         if self.chat_applied:
@@ -196,7 +203,7 @@ def _check_names(arguments: Mapping[str, Any]) -> None:
 
     Names that do not all but equal one of ours or lm-eval's pass: ``from_pretrained`` takes many.
     """
-    known = {"base", "interventions", "seed", "attn_implementation"}
+    known = {"base", "interventions", "seed", "segment_regex", "attn_implementation"}
     for base in (HFLM, HFMultimodalLM):
         known.update(inspect.signature(base).parameters)
     for name in arguments:

@@ -26,9 +26,11 @@ from lmms_causal.models.documents import document_keys
 from lmms_causal.models.generation import Settings
 from lmms_causal.models.intervening_lmms_eval import intervened, registered
 from lmms_causal.models.lmms_eval_forms import LossPair, report_cost, result_of, visual_part
-from lmms_causal.models.prompts import Encoder, Prompt
+from lmms_causal.models.marking import Marking
+from lmms_causal.models.prompts import Encoder
 from lmms_causal.models.questions import last_user_text_rewritten
 from lmms_causal.models.runner import Runner
+from lmms_causal.models.turns import Prompt
 
 __all__ = ["Causal", "CausalSimple", "LossPair"]
 
@@ -70,6 +72,7 @@ class _CausalModel(_Factory, lmms):
         self._arguments = Arguments.read(given)
         self._spec = parse(self._arguments.interventions)
         self._plan = self._spec.plan()
+        self._marking = Marking.of(self._spec, self._arguments.segment_regex)
         self._kind = self._arguments.checkpoint.kind()
         self._device = self._arguments.checkpoint.place()
         self._runner: Runner | None = None
@@ -123,17 +126,23 @@ class _CausalModel(_Factory, lmms):
         return self.task_dict[task][split][doc_id]
 
     @abstractmethod
-    def _messages(self, request: Instance) -> list[dict[str, Any]]:
+    def _messages(self, request: Instance, key: str) -> list[dict[str, Any]]:
         """The conversation of a request, with parts as transformers names them."""
 
     def _gen_kwargs(self, request: Instance) -> dict[str, Any]:
         return next(part for part in request.args if isinstance(part, dict))
 
-    def _conversation(self, messages: Sequence[Any]) -> list[dict[str, Any]]:
-        """Validate a task's messages, add the system prompt, and apply the plan's rewrites."""
+    def _conversation(self, messages: Sequence[Any], doc: Any, key: str) -> list[dict[str, Any]]:
+        """Validate a task's messages, add the system prompt, and apply the plan's rewrites.
+
+        The last user turn has markers around its segments, if the plan reads them.
+        """
         turns = ChatMessages(messages=list(messages)).to_hf_messages()
         turns = self._apply_system_prompt(turns, self._arguments.system_text())
-        return last_user_text_rewritten(turns, self._plan.rewrite) if self._plan.rewrites else turns
+        return self._marking.conversation(turns, self._rewritten, doc, key)
+
+    def _rewritten(self, turns: Sequence[Any]) -> list[dict[str, Any]]:
+        return last_user_text_rewritten(turns, self._plan.rewrite)
 
     def _checked(self, requests: Sequence[Instance]) -> CheckedPrompts:
         encoder = self._readers()
@@ -141,7 +150,7 @@ class _CausalModel(_Factory, lmms):
 
         def render(index: int) -> Prompt:
             try:
-                messages = self._messages(requests[index])
+                messages = self._messages(requests[index], keys[index])
             except OSError as error:  # a picture that the data set itself opens, for example
                 raise UserError(f"{keys[index]}: cannot be prepared: {error}") from error
             return encoder.render(messages, keys[index])
@@ -171,13 +180,14 @@ class Causal(_CausalModel):
 
     is_simple = False
 
-    def _messages(self, request: Instance) -> list[dict[str, Any]]:
+    def _messages(self, request: Instance, key: str) -> list[dict[str, Any]]:
         to_messages = request.args[1]
         if to_messages is None:
             raise UserError(
                 "lmms-eval 0.7 loses chat messages with --cache_requests; run without it"
             )
-        return self._conversation(to_messages(self._doc(request)))
+        doc = self._doc(request)
+        return self._conversation(to_messages(doc), doc, key)
 
     def loglikelihood(self, requests: list[Instance]) -> list[Any]:
         """Refuse: lmms-eval builds no such requests for chat models."""
@@ -222,9 +232,8 @@ class Causal(_CausalModel):
                     )
                     if done:
                         continue
-                prompts[index] = encoder.render(
-                    self._conversation(messages), f"{keys[index]}/round{turn}"
-                )
+                key = f"{keys[index]}/round{turn}"
+                prompts[index] = encoder.render(self._conversation(messages, doc, key), key)
             open_requests = list(prompts)
             settings = [
                 Settings.from_task(self._gen_kwargs(requests[i]), self._arguments.seed)
@@ -242,12 +251,13 @@ class CausalSimple(_CausalModel):
 
     is_simple = True
 
-    def _messages(self, request: Instance) -> list[dict[str, Any]]:
+    def _messages(self, request: Instance, key: str) -> list[dict[str, Any]]:
         to_visual = next(part for part in request.args[2:] if callable(part))
-        shown = to_visual(self._doc(request)) or []
+        doc = self._doc(request)
+        shown = to_visual(doc) or []
         content = [visual_part(visual) for visual in shown]
         content.append({"type": "text", "text": request.args[0]})
-        return self._conversation([{"role": "user", "content": content}])
+        return self._conversation([{"role": "user", "content": content}], doc, key)
 
     @one_line_errors
     def loglikelihood(self, requests: list[Instance]) -> list[GenerationResult]:

@@ -59,6 +59,12 @@ class Intervening:
                 "wrapper does not hand out; leave out base= and use the model causal (in lm-eval "
                 "causal or causal-multimodal)"
             )
+        if not self.shows_questions and self.spec.plan().reads_segments:
+            raise UserError(
+                f"interventions={self.spec} reads the segments of a prompt, which this wrapper "
+                "cannot keep apart; leave out base= and use the model causal (in lm-eval causal "
+                "or causal-multimodal)"
+            )
         if isinstance(arguments.get("pretrained"), str):
             arguments["pretrained"] = resolve(arguments["pretrained"])
         self._pending: dict[str, Any] | None = arguments

@@ -14,9 +14,11 @@ from lm_eval.models.hf_vlms import DEFAULT_IMAGE_PLACEHOLDER
 from lmms_causal._version import __version__
 from lmms_causal.command_line import one_line_errors
 from lmms_causal.errors import UserError
+from lmms_causal.models.asked import Content
 from lmms_causal.models.intervening import EscapedError, Intervening
-from lmms_causal.models.questions import Asked
+from lmms_causal.models.marking import Marking, unmarked
 from lmms_causal.models.weightless import renders_without_weights, weightless
+from lmms_causal.segments import strip
 
 __all__ = ["IntervenedLM"]
 
@@ -28,11 +30,13 @@ class IntervenedLM(Intervening):
 
     chat_rewritten = False
     chat_announced = False
+    segment_regex: str | None = None
     _twin: Any = None
 
     def __init__(self, interventions: str | None = None, **arguments: Any) -> None:
-        self._rendered: dict[str, Asked] = {}  # by the text that lm-eval passes on
+        self._rendered: dict[str, Content] = {}  # by the text that lm-eval passes on
         super().__init__(interventions, **arguments)
+        self._marking = Marking.of(self.spec, self.segment_regex)
 
     @classmethod
     def _root(cls) -> Any:
@@ -63,31 +67,25 @@ class IntervenedLM(Intervening):
         """Apply the template to the history with its last user turn rewritten by the plan.
 
         What a plan needs to know about the turn is remembered: lm-eval passes on the rendered text
-        only.
+        only, in which there are no markers of segments.
         """
         plan = self.spec.plan()
         self.chat_rewritten = True
-        last = max(
-            (i for i, turn in enumerate(chat_history) if turn["role"] == "user"), default=None
-        )
-        if last is None or not (plan.rewrites or plan.reads_questions):
-            return self._renderer().apply_chat_template(chat_history, add_generation_prompt)
+        history = unmarked(chat_history)
+        last = max((i for i, turn in enumerate(history) if turn["role"] == "user"), default=None)
+        if last is None:
+            return self._renderer().apply_chat_template(list(history), add_generation_prompt)
 
         def render(content: str) -> str:
-            history = copy.deepcopy(
-                chat_history
-            )  # the template of lm-eval changes what it is given
-            history[last]["content"] = content
-            return self._renderer().apply_chat_template(history, add_generation_prompt)
+            told = [dict(turn) for turn in history]  # lm-eval's template changes what it is given
+            told[last]["content"] = content
+            return self._renderer().apply_chat_template(told, add_generation_prompt)
 
-        content = chat_history[last]["content"]
-        if plan.rewrites:
-            content = self._reworded(content)
-        if not plan.reads_questions:
-            return render(content)
-        asked = Asked.locate(content, render, self._placeholder)
-        self._rendered[asked.text] = asked
-        return asked.text
+        content = self._reworded(chat_history[last]["content"])
+        text = render(strip(content))
+        if plan.reads_questions or plan.reads_parts or plan.reads_segments:
+            self._rendered[text] = Content(content, render)
+        return text
 
     @property
     def _placeholder(self) -> str | None:
@@ -137,6 +135,10 @@ class IntervenedLM(Intervening):
 
     @one_line_errors
     def _reworded(self, text: str) -> str:
+        """The text as the plan sends it, with the markers of segments that the plan reads."""
+        return self._marking.rewritten(text, self._repeated)
+
+    def _repeated(self, text: str) -> str:
         """The text as the plan sends it; the placeholders of pictures around it stay and are once.
 
         Raises:
@@ -157,15 +159,15 @@ class IntervenedLM(Intervening):
 
     def _rewritten(self, requests: Sequence[Instance]) -> list[Instance]:
         """Requests with their contexts rewritten, unless the chat template's turn was."""
-        plan = self.spec.plan()
-        if not plan.rewrites or self.chat_rewritten:
+        if self.chat_rewritten:
             return list(requests)
         changed = []
         for request in requests:
             context, *rest = request.args
-            twin = copy.copy(request)
-            twin.arguments = (self._reworded(context), *rest)
-            changed.append(twin)
+            if (new := self._reworded(context)) != context:
+                request = copy.copy(request)
+                request.arguments = (new, *rest)
+            changed.append(request)
         return changed
 
     @one_line_errors
@@ -188,9 +190,9 @@ class IntervenedLM(Intervening):
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> Any:
         """Score whole texts; see the base class. There is no turn to rewrite here."""
         plan = self.spec.plan()
-        if plan.rewrites or plan.preparations:
+        if plan.rewrites or plan.preparations or plan.reads_segments:
             raise UserError(
-                f"interventions={self.spec} changes a question; rolling scoring has none"
+                f"interventions={self.spec} changes or reads a question; rolling scoring has none"
             )
         return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)  # type: ignore[misc]
 

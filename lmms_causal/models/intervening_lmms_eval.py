@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lmms_eval.models
@@ -20,7 +20,9 @@ from lmms_causal.interventions.plan import Plan
 from lmms_causal.interventions.spec import parse
 from lmms_causal.models.intervening import EscapedError, Intervening
 from lmms_causal.models.loading import available_device
+from lmms_causal.models.marking import unmarked
 from lmms_causal.models.questions import last_user_text_rewritten
+from lmms_causal.segments import strip
 
 __all__ = ["intervened", "registered"]
 
@@ -45,8 +47,7 @@ def intervened(base: type, arguments: dict[str, Any]) -> type:
             if self._pending is not None:
                 self._load()
             plan = self.spec.plan()
-            if plan.rewrites:
-                requests = [_rewritten(request, plan, type(self).is_simple) for request in requests]
+            requests = [_rewritten(request, plan, type(self).is_simple) for request in requests]
             try:
                 results = getattr(super(), verb)(requests)
             except EscapedError as escaped:
@@ -120,20 +121,26 @@ def registered(name: str, *, simple: bool) -> type:
 
 
 def _rewritten(request: Instance, plan: Plan, simple: bool) -> Instance:
-    """A copy of a request whose last user turn the plan has rewritten."""
+    """A copy of a request whose last user turn the plan has rewritten, without segment markers."""
     changed = copy.copy(request)
     context, *rest = request.args
     if simple:
-        changed.arguments = (plan.rewrite(context), *rest)
+        changed.arguments = (plan.rewrite(strip(context)), *rest)
         return changed
-    to_messages: Callable[..., Any] = rest[0]
+    to_messages: Callable[..., Any] | None = rest[0]
+    if to_messages is None:  # lost in lmms-eval's request cache
+        return request
+
+    def rewritten(messages: Sequence[Any]) -> list[Any]:
+        plain = list(unmarked(messages))
+        return last_user_text_rewritten(plain, plan.rewrite) if plan.rewrites else plain
 
     @functools.wraps(to_messages)
     def rewriting(*args: Any, **kwargs: Any) -> Any:
         result = to_messages(*args, **kwargs)
         if isinstance(result, tuple):  # a later round: messages, done, outputs, information
-            return (last_user_text_rewritten(result[0] or [], plan.rewrite), *result[1:])
-        return last_user_text_rewritten(result, plan.rewrite)
+            return (rewritten(result[0] or []), *result[1:])
+        return rewritten(result)
 
     changed.arguments = (context, rewriting, *rest[1:])
     return changed

@@ -16,8 +16,9 @@ from lmms_causal.interventions.edits.media import MEDIA_INPUTS
 from lmms_causal.interventions.plan import Branch
 from lmms_causal.models.assistant import Encode, PromptAssistant, metered
 from lmms_causal.models.cost import Cost
-from lmms_causal.models.prompts import Encoder, Prompt, to_device
-from lmms_causal.models.questions import question_of, with_question
+from lmms_causal.models.prompts import Encoder, to_device
+from lmms_causal.models.questions import question_of, with_question, without_segments
+from lmms_causal.models.turns import Prompt
 
 __all__ = ["Views", "prepared"]
 
@@ -33,7 +34,7 @@ def prepared(
     adapter = handle.adapter
     if adapter is None or not handle.plan.preparations:
         return prompt
-    assistant = PromptAssistant(adapter, encoder, encode, prompt)
+    assistant = PromptAssistant(adapter, encoder, encode, without_segments(prompt))
     with (
         handle.paused(),
         torch.inference_mode(False),

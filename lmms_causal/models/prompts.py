@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,56 +14,25 @@ from torch import Tensor
 
 from lmms_causal.errors import UserError
 from lmms_causal.models.media import Video, open_picture, open_video, span_of
+from lmms_causal.models.piecewise import (
+    SeparatingReader,
+    borders_of,
+    in_tokens,
+    joined,
+    located,
+    separated,
+)
+from lmms_causal.models.turns import (
+    Message,
+    Outline,
+    Prompt,
+    content_of,
+    last_user_turn,
+    text_of,
+)
+from lmms_causal.segments import SEPARATOR, Groups, strip
 
 __all__ = ["Encoder", "Message", "Outline", "Prompt", "last_user_turn", "text_of", "to_device"]
-
-Message = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A rendered prompt: what the tokenizer reads, with its media in order of appearance.
-
-    Attributes:
-        text: the text with the family's own placeholders, generation prompt included.
-        images: pictures, one for each image placeholder.
-        videos: sampled videos, one for each video placeholder.
-        key: identity of the document (task, id, repeat); seeds sampling. Prompts with the same key
-            and text show the same media.
-        question: the words of the user's last turn.
-        messages: the conversation it was rendered from, pictures and videos opened; None if it was
-            rendered elsewhere.
-        around: without messages, the text before and after the question; None if unknown.
-        earlier: without messages, how many of the images belong to earlier turns.
-    """
-
-    text: str
-    images: tuple[Image.Image, ...] = ()
-    videos: tuple[Video, ...] = ()
-    key: str = ""
-    question: str = ""
-    messages: tuple[Message, ...] | None = None
-    around: tuple[str, str] | None = None
-    earlier: int = 0
-
-    @property
-    def outline(self) -> Outline:
-        """What is left of the prompt without its pixels."""
-        return Outline(self.text, self.key, (bool(self.images), bool(self.videos)))
-
-
-@dataclass(frozen=True)
-class Outline:
-    """What can be kept of every prompt of a run, however many pictures they show.
-
-    Attributes:
-        text, key: as in :class:`Prompt`.
-        media: whether it shows images, and whether videos; equal within a batch.
-    """
-
-    text: str
-    key: str
-    media: tuple[bool, bool]
 
 
 @dataclass(frozen=True)
@@ -87,10 +57,11 @@ class Encoder:
         Parts are ``{"type": "text", "text"}``, ``{"type": "image", "image"}`` (a picture or a path)
         and ``{"type": "video", "video"}`` (a path, frames, or an opened video). A model without a
         video processor gets the frames as pictures; the prompt's messages still hold the video.
+        Markers around segments of the last user turn become :attr:`Prompt.segments`.
 
         Raises:
             UserError: media for a text model; no chat template where one is needed; an unreadable
-                picture or video.
+                picture or video; markers that a chat template does not keep in their places.
         """
         opened = tuple(
             {
@@ -99,6 +70,25 @@ class Encoder:
             }
             for message in messages
         )
+        turns, images, videos = self._shown(opened)
+        if (images or videos) and self.processor is None:
+            raise UserError(f"{key}: the prompt shows an image, but the model reads text only")
+        asked = last_user_turn(opened)
+        text, segments = located(self.template(turns, key), content_of(asked) if asked else "", key)
+        return Prompt(
+            text=text,
+            images=images,
+            videos=videos,
+            key=key,
+            question=strip(text_of(asked)) if asked else "",
+            messages=opened,
+            segments=segments,
+        )
+
+    def _shown(
+        self, opened: Sequence[Message]
+    ) -> tuple[list[dict[str, Any]], tuple[Image.Image, ...], tuple[Video, ...]]:
+        """What the template is given, and the pictures and videos for its placeholders."""
         images: list[Image.Image] = []
         videos: list[Video] = []
         turns = []
@@ -118,17 +108,7 @@ class Encoder:
                     images.extend(Image.fromarray(frame) for frame in frames)
                     parts.extend({"type": "image"} for _ in frames)
             turns.append({"role": message["role"], "content": parts})
-        if (images or videos) and self.processor is None:
-            raise UserError(f"{key}: the prompt shows an image, but the model reads text only")
-        asked = last_user_turn(opened)
-        return Prompt(
-            text=self._render(turns, key),
-            images=tuple(images),
-            videos=tuple(videos),
-            key=key,
-            question=text_of(asked) if asked else "",
-            messages=opened,
-        )
+        return turns, tuple(images), tuple(videos)
 
     def _opened(self, part: Message, key: str) -> dict[str, Any]:
         """A part with its picture decoded, or its video sampled."""
@@ -141,7 +121,20 @@ class Encoder:
             return {"type": "video", "video": open_video(source, self.num_frames, span, key)}
         raise UserError(f"{key}: a prompt with {part['type']} is not supported")
 
-    def _render(self, turns: list[dict[str, Any]], key: str) -> str:
+    def with_other_words(self, prompt: Prompt, words: str) -> str:
+        """Return a prompt's text with the last user turn replaced, pictures and all, by words."""
+        messages = prompt.messages or ()
+        asked = last_user_turn(messages)
+        other = {"role": "user", "content": [{"type": "text", "text": words}]}
+        turns, _, _ = self._shown([other if turn is asked else turn for turn in messages])
+        return self.template(turns, prompt.key)
+
+    def template(self, turns: list[dict[str, Any]], key: str) -> str:
+        """Return the text of a conversation whose pictures are placeholders.
+
+        Raises:
+            UserError: as :meth:`render`.
+        """
         renderer = self.processor or self.tokenizer
         template = self.chat_template or getattr(renderer, "chat_template", None)
         template = template or getattr(self.tokenizer, "chat_template", None)
@@ -164,41 +157,65 @@ class Encoder:
         All prompts of a batch must show the same kinds of media (:attr:`Outline.media`): several
         processors reject a mixture.
         """
-        texts = [prompt.text for prompt in prompts]
-        options: dict[str, Any] = {"padding": True, "return_tensors": "pt"}
-        if _starts_with_bos(texts, self.tokenizer):
-            options["add_special_tokens"] = False
-        if self.processor is None:
-            return dict(self.tokenizer(texts, **options))
-        images = [list(prompt.images) for prompt in prompts]
-        videos = [video for prompt in prompts for video in prompt.videos]
-        if videos:
-            options["do_sample_frames"] = False
-            if all(video.metadata is not None for video in videos):
-                options["video_metadata"] = [video.metadata for video in videos]
-        return dict(
-            self.processor(
-                text=texts,
-                images=images if any(images) else None,
-                videos=[video.frames for video in videos] or None,
-                **options,
-            )
-        )
+        return self.encode_segments(prompts)[0]
+
+    def encode_segments(self, prompts: Sequence[Prompt]) -> tuple[dict[str, Any], list[Groups]]:
+        """Encode a batch; return also where the segments of each prompt are, in tokens.
+
+        Raises:
+            UserError: the processor does not keep segments apart.
+        """
+        if not any(prompt.segments for prompt in prompts):
+            inputs = _processed(self, prompts, [prompt.text for prompt in prompts])
+            return inputs, [()] * len(prompts)
+        inputs, places = self.encode_apart(prompts, [borders_of(it.segments) for it in prompts])
+        return inputs, [
+            in_tokens(prompt.segments, found, prompt.key)
+            for prompt, found in zip(prompts, places, strict=True)
+        ]
+
+    def encode_apart(
+        self, prompts: Sequence[Prompt], borders: Sequence[Sequence[int]]
+    ) -> tuple[dict[str, Any], list[list[int]]]:
+        """Encode a batch whose texts are cut at borders; return also how many tokens precede each.
+
+        Args:
+            borders: for each prompt, places in its text.
+        """
+        texts = [
+            separated(prompt.text, places) for prompt, places in zip(prompts, borders, strict=True)
+        ]
+        inputs = _processed(self.separating, prompts, texts)
+        return joined(inputs, self.separating.id, self.tokenizer.pad_token_id)
+
+    @cached_property
+    def separating(self) -> SeparatingReader:
+        """Copies of tokenizer and processor for prompts with segments, made once."""
+        return SeparatingReader.of(self.tokenizer, self.processor)
+
+    def starts_with_bos(self, text: str) -> bool:
+        """Whether a text begins with the token that the tokenizer would put before it."""
+        return _starts_with_bos(text, self.tokenizer)
 
     def continuation(self, prompt: Outline, continuation: str) -> list[int]:
         """Return the token ids that ``continuation`` adds after the prompt.
 
         Blanks at the prompt's end belong to the continuation, and both are tokenised together, so
-        that word boundaries come out as in lm-eval.
+        that word boundaries come out as in lm-eval. Behind segments that is the piece after the
+        last of them.
 
         Raises:
             UserError: the continuation adds no token.
         """
         context = prompt.text
-        special = not _starts_with_bos([context], self.tokenizer)
+        if prompt.border:
+            tokenizer, special = self.separating.tokenizer, False
+            context = SEPARATOR + context[prompt.border :]
+        else:
+            tokenizer, special = self.tokenizer, not self.starts_with_bos(context)
         stripped = _without_trailing_blanks(context)
-        whole = self.tokenizer(context + continuation, add_special_tokens=special)["input_ids"]
-        prefix = self.tokenizer(stripped, add_special_tokens=special)["input_ids"]
+        whole = tokenizer(context + continuation, add_special_tokens=special)["input_ids"]
+        prefix = tokenizer(stripped, add_special_tokens=special)["input_ids"]
         added = whole[len(prefix) :]
         if not added:
             raise UserError(
@@ -208,17 +225,10 @@ class Encoder:
 
     def context(self, prompt: Prompt) -> Prompt:
         """Return the prompt that the tokens of :meth:`continuation` follow."""
-        return replace(prompt, text=_without_trailing_blanks(prompt.text))
-
-
-def last_user_turn(messages: Sequence[Message]) -> Message | None:
-    """Return the user's last turn of a conversation, or None if there is none."""
-    return next((turn for turn in reversed(messages) if turn["role"] == "user"), None)
-
-
-def text_of(turn: Message) -> str:
-    """Return the words of a turn, its text parts on lines of their own."""
-    return "\n".join(part["text"] for part in turn["content"] if part["type"] == "text")
+        border = prompt.outline.border
+        if not border:
+            return replace(prompt, text=_without_trailing_blanks(prompt.text))
+        return replace(prompt, text=prompt.text[:border] + prompt.text[border:].rstrip(" "))
 
 
 def to_device(inputs: Mapping[str, Any], device: Any, dtype: torch.dtype) -> dict[str, Any]:
@@ -236,5 +246,30 @@ def _without_trailing_blanks(text: str) -> str:
     return text.rstrip(" ") if text.strip() else text
 
 
-def _starts_with_bos(texts: Sequence[str], tokenizer: Any) -> bool:
-    return bool(tokenizer.bos_token) and texts[0].startswith(tokenizer.bos_token)
+def _starts_with_bos(text: str, tokenizer: Any) -> bool:
+    return bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
+
+
+def _processed(
+    reader: Encoder | SeparatingReader, prompts: Sequence[Prompt], texts: Sequence[str]
+) -> dict[str, Any]:
+    """The tensors of a batch, by its tokenizer and processor, with other texts than its own."""
+    options: dict[str, Any] = {"padding": True, "return_tensors": "pt"}
+    if _starts_with_bos(prompts[0].text, reader.tokenizer):
+        options["add_special_tokens"] = False
+    if reader.processor is None:
+        return dict(reader.tokenizer(list(texts), **options))
+    images = [list(prompt.images) for prompt in prompts]
+    videos = [video for prompt in prompts for video in prompt.videos]
+    if videos:
+        options["do_sample_frames"] = False
+        if all(video.metadata is not None for video in videos):
+            options["video_metadata"] = [video.metadata for video in videos]
+    return dict(
+        reader.processor(
+            text=list(texts),
+            images=images if any(images) else None,
+            videos=[video.frames for video in videos] or None,
+            **options,
+        )
+    )

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
-
-from PIL import Image
 
 from lmms_causal.errors import UserError
 from lmms_causal.interventions.question import Question
-from lmms_causal.models.prompts import Encoder, Message, Prompt, last_user_turn
+from lmms_causal.models.marking import unmarked, with_segments
+from lmms_causal.models.prompts import Encoder
+from lmms_causal.models.turns import Message, Prompt, last_user_turn
+from lmms_causal.segments import split, texts_of
 
-__all__ = ["Asked", "last_user_text_rewritten", "question_of", "with_question"]
+__all__ = [
+    "last_user_text_rewritten",
+    "question_of",
+    "with_question",
+    "without_segments",
+]
 
 
 def question_of(prompt: Prompt) -> Question:
@@ -36,10 +42,11 @@ def with_question(encoder: Encoder, prompt: Prompt, question: Question) -> Promp
 
     Pictures that stay as many as they were keep their places among the words, and so do videos;
     otherwise they come first. Words keep their places if they have as many lines as before.
+    Segments are looked for again in words that have changed.
 
     Raises:
         UserError: a prompt that lm-eval has rendered, where the number of pictures changes or the
-            question is not in one piece.
+            question is not in one piece; segments that do not stand in the new words once.
     """
     asked = question_of(prompt)
     if question == asked:
@@ -51,7 +58,8 @@ def with_question(encoder: Encoder, prompt: Prompt, question: Question) -> Promp
             f"{prompt.key}: this intervention changes how many pictures the question shows, and "
             "lm-eval has rendered the prompt already; run it with the model causal of lmms-eval"
         )
-    text = prompt.text
+    images = prompt.images[: prompt.earlier] + question.images
+    changed = replace(prompt, images=images)
     if question.text != asked.text:
         if prompt.around is None:
             raise UserError(
@@ -61,8 +69,20 @@ def with_question(encoder: Encoder, prompt: Prompt, question: Question) -> Promp
             )
         before, after = prompt.around
         text = before + question.text + after
-    images = prompt.images[: prompt.earlier] + question.images
-    return replace(prompt, text=text, images=images, question=question.text)
+        longer = len(text) - len(prompt.text)
+        wanted = texts_of(prompt.text, prompt.segments)
+        (words,) = with_segments([question.text], wanted, f"{prompt.key}: an intervention's words")
+        _, segments = split(before + words + after)
+        turn = prompt.turn and (prompt.turn[0], prompt.turn[1] + longer)
+        changed = replace(changed, text=text, question=question.text, turn=turn, segments=segments)
+    return changed
+
+
+def without_segments(prompt: Prompt) -> Prompt:
+    """Return the prompt as one that declares no segments."""
+    if not prompt.segments:
+        return prompt
+    return replace(prompt, segments=(), messages=prompt.messages and unmarked(prompt.messages))
 
 
 def _rendered_again(encoder: Encoder, prompt: Prompt, question: Question) -> Prompt:
@@ -70,18 +90,24 @@ def _rendered_again(encoder: Encoder, prompt: Prompt, question: Question) -> Pro
     turn = last_user_turn(messages)
     if turn is None:
         raise UserError(f"{prompt.key}: the conversation has no user turn to change")
-    changed = {**turn, "content": _refilled(turn["content"], question)}
+    changed = {**turn, "content": _refilled(turn["content"], question, prompt.question)}
     return encoder.render([changed if it is turn else it for it in messages], prompt.key)
 
 
-def _refilled(content: Sequence[Message], question: Question) -> list[dict[str, Any]]:
-    """A turn's parts with the question's words, pictures and videos."""
+def _refilled(content: Sequence[Message], question: Question, asked: str) -> list[dict[str, Any]]:
+    """A turn's parts with the question's words, pictures and videos; ``asked``: the words now."""
     kinds = [part["type"] for part in content]
     texts = [part["text"] for part in content if part["type"] == "text"]
+    words: Sequence[str | None] = texts
+    if question.text != asked:
+        words = _spread(texts, question.text)
+        whole, groups = split("".join(texts))
+        where = f"{question.key}: an intervention's words"
+        words = with_segments(words, texts_of(whole, groups), where)
     new: dict[str, list[Any]] = {
         "image": list(question.images),
         "video": list(question.videos),
-        "text": _spread(texts, question.text),
+        "text": list(words),
     }
     moved = [kind for kind in ("image", "video") if len(new[kind]) != kinds.count(kind)]
     made = [{"type": kind, kind: it} for kind in moved for it in new[kind]]
@@ -98,62 +124,6 @@ def _spread(old: Sequence[str], text: str) -> list[str | None]:
         return [None] * (len(old) - 1) + [text]
     taken = iter(lines)
     return ["\n".join(next(taken) for _ in range(count)) for count in counts]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The user's last turn as lm-eval writes it, located in the prompt that it has become.
-
-    Attributes:
-        text: the rendered prompt.
-        question: the turn's words, without placeholders and the blanks around them.
-        around: the text before and after these words; None if they are not in one piece.
-        pictures: how many placeholders the turn has.
-    """
-
-    text: str
-    question: str
-    around: tuple[str, str] | None
-    pictures: int
-
-    @classmethod
-    def locate(cls, content: str, render: Callable[[str], str], placeholder: str | None) -> Asked:
-        """Find a turn in its prompt by rendering it again with other words.
-
-        Args:
-            content: the turn.
-            render: from the turn to the whole prompt.
-            placeholder: what stands for a picture in the turn; None where there are none.
-        """
-        text = render(content)
-        pieces = content.split(placeholder) if placeholder else [content]
-        worded = [index for index, piece in enumerate(pieces) if piece.strip()]
-        question = "".join(pieces).strip()
-        around = None
-        if len(worded) == 1:
-            other = list(pieces)
-            other[worded[0]] = other[worded[0]].replace(question, _OTHER)
-            before, found, after = render((placeholder or "").join(other)).partition(_OTHER)
-            if found and before + question + after == text:
-                around = (before, after)
-            elif question in text:
-                before, _, after = text.rpartition(question)
-                around = (before, after)
-        return cls(text, question, around, len(pieces) - 1)
-
-    def prompt(self, images: Sequence[Image.Image], key: str) -> Prompt:
-        """Return the prompt with its pictures, those of earlier turns before those of this one."""
-        return Prompt(
-            self.text,
-            tuple(images),
-            key=key,
-            question=self.question,
-            around=self.around,
-            earlier=max(0, len(images) - self.pictures),
-        )
-
-
-_OTHER = "\ufdd0"  # a character that no text has
 
 
 def last_user_text_rewritten(messages: Sequence[Message], rewrite: Any) -> list[dict[str, Any]]:

@@ -11,15 +11,16 @@ from typing import Any, Protocol, TypeVar
 import torch
 from tqdm import tqdm
 
-from lmms_causal.errors import UserError
 from lmms_causal.interventions import Handle, Plan, apply
 from lmms_causal.models import generation, scoring
+from lmms_causal.models.batches import Batch, encoded
 from lmms_causal.models.checking import CheckedPrompts
 from lmms_causal.models.cost import Cost
 from lmms_causal.models.generation import Generation, Settings
 from lmms_causal.models.preparing import Views, prepared
-from lmms_causal.models.prompts import Encoder, Outline, Prompt, to_device
+from lmms_causal.models.prompts import Encoder, to_device
 from lmms_causal.models.scoring import Score
+from lmms_causal.models.turns import Outline, Prompt
 
 __all__ = ["Runner"]
 
@@ -104,12 +105,12 @@ class Runner:
     def _answer(self, prompts: Sequence[Prompt], setting: Settings) -> list[Generation]:
         """Answer one batch."""
         with self.cost.clock():
-            inputs = self._encode(prompts, setting.max_new_tokens)
-            with self._request(prompts, inputs):
+            batch = self._batch(prompts, setting.max_new_tokens)
+            with self._request(prompts, batch):
                 produced, steps = generation.generate(
                     self.model,
                     self.encoder.tokenizer,
-                    inputs,
+                    batch.inputs,
                     setting,
                     [prompt.key for prompt in prompts],
                 )
@@ -157,12 +158,12 @@ class Runner:
         with self.cost.clock():
             contexts = [self.encoder.context(prompt) for prompt in prompts]
             # the last token of a continuation is predicted, not read
-            inputs = self._encode(contexts, max(len(row[0]) for row in continuations) - 1)
-            length = inputs["input_ids"].shape[1]
-            with self._request(contexts, inputs, prompt_length=length):
-                found = scoring.score(self.model, inputs, continuations)
+            batch = self._batch(contexts, max(len(row[0]) for row in continuations) - 1)
+            length = batch.inputs["input_ids"].shape[1]
+            with self._request(contexts, batch, prompt_length=length):
+                found = scoring.score(self.model, batch.inputs, continuations)
         self._count(sum(map(len, continuations)), len(prompts))
-        self.cost.prompt_tokens += int(inputs["attention_mask"].sum())
+        self.cost.prompt_tokens += int(batch.inputs["attention_mask"].sum())
         return found
 
     def _parts(
@@ -194,44 +195,33 @@ class Runner:
             self._views.clear()
 
     def _request(
-        self,
-        prompts: Sequence[Prompt],
-        inputs: Mapping[str, Any],
-        prompt_length: int | None = None,
+        self, prompts: Sequence[Prompt], batch: Batch, prompt_length: int | None = None
     ) -> AbstractContextManager[None]:
         """Tell the intervention what the tensors of a batch do not show."""
         keys = [prompt.key for prompt in prompts]
         return self._handle.request(
             documents=keys if all(keys) else None,
             prompt_length=prompt_length,
-            views=self._views.tensors(prompts, inputs, self.model.dtype),
+            views=self._views.tensors(prompts, batch.inputs, self.model.dtype),
+            parts=batch.parts,
         )
 
-    def _encode(self, prompts: Sequence[Prompt], room: int = 0) -> dict[str, Any]:
-        """Encode a batch for the model, leaving ``room`` for new tokens.
-
-        A text prompt that is too long loses its beginning, as in both harnesses; cutting into the
-        placeholders of an image would break it, so there it is an error.
-        """
-        inputs = self.encoder.encode(prompts)
+    def _batch(self, prompts: Sequence[Prompt], room: int = 0, with_parts: bool = True) -> Batch:
+        """Encode a batch for the model, leaving ``room`` for new tokens."""
         config = self.model.config.get_text_config()
-        limit = self._max_length or getattr(config, "max_position_embeddings", None)
-        length = inputs["input_ids"].shape[1]
-        if limit and length + room > limit:
-            if any(prompts[0].outline.media) or room >= limit:
-                raise UserError(
-                    f"{prompts[0].key}: {length} prompt tokens and {room} new ones exceed the "
-                    f"{limit} positions there are; use a shorter prompt, smaller images, fewer "
-                    "frames or a smaller max_new_tokens"
-                )
-            logger.warning(
-                "%s: the prompt has %d tokens, and there is room for %d; its beginning is cut off",
-                prompts[0].key,
-                length,
-                limit - room,
-            )
-            inputs = {name: value[:, -(limit - room) :] for name, value in inputs.items()}
-        return to_device(inputs, self.model.device, self.model.dtype)
+        plan = self._handle.plan
+        batch = encoded(
+            self.encoder,
+            prompts,
+            room=room,
+            limit=self._max_length or getattr(config, "max_position_embeddings", None) or None,
+            with_parts=with_parts and (plan.reads_parts or plan.reads_segments),
+        )
+        return Batch(to_device(batch.inputs, self.model.device, self.model.dtype), batch.parts)
+
+    def _encode(self, prompts: Sequence[Prompt], room: int = 0) -> dict[str, Any]:
+        """Encode prompts that a preparation asks, which are answered without the intervention."""
+        return self._batch(prompts, room, with_parts=False).inputs
 
     def count_pass(self, rows: int, tokens: int) -> None:
         """Count a forward pass that the harness's own class made on this model."""

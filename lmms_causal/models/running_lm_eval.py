@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lm_eval.api.instance import Instance
@@ -11,13 +12,14 @@ from lm_eval.models.utils import postprocess_generated_text
 
 from lmms_causal.command_line import one_line_errors
 from lmms_causal.errors import UserError
+from lmms_causal.models.asked import Asked, Content
 from lmms_causal.models.documents import document_keys
 from lmms_causal.models.generation import Generation, Settings
 from lmms_causal.models.intervening_lm_eval import IntervenedLM
 from lmms_causal.models.loading import pad_left
-from lmms_causal.models.prompts import Encoder, Prompt
-from lmms_causal.models.questions import Asked
+from lmms_causal.models.prompts import Encoder
 from lmms_causal.models.runner import Runner
+from lmms_causal.models.turns import Prompt
 
 __all__ = ["RunningLM"]
 
@@ -38,14 +40,23 @@ class RunningLM(IntervenedLM):
         think_end_token: str | int | None
         tokenizer: Any
 
-    def __init__(self, interventions: str | None = None, seed: int = 0, **arguments: Any) -> None:
+    def __init__(
+        self,
+        interventions: str | None = None,
+        seed: int = 0,
+        segment_regex: str | None = None,
+        **arguments: Any,
+    ) -> None:
         self._seed = int(seed)
+        self.segment_regex = segment_regex
+        self._located: dict[tuple[str, str], Asked] = {}
         super().__init__(interventions, **arguments)
 
     @property
     def identity(self) -> str:
         """The answers' origin, with the seed: lm-eval caches those sampled without `do_sample`."""
-        return f"{super().identity}|seed={self._seed}"
+        pattern = f"|segment_regex={self.segment_regex}" if self.segment_regex else ""
+        return f"{super().identity}|seed={self._seed}{pattern}"
 
     def _install(self) -> None:
         if isinstance(self.think_end_token, int):
@@ -82,28 +93,48 @@ class RunningLM(IntervenedLM):
         return self.runner.cost.summary()
 
     def _ready(self, requests: Sequence[Instance]) -> None:
-        """Load the weights, unless that is done."""
-        if self._pending is not None:
-            self._load()
+        """Load the weights, unless that is done; segments must be declared before."""
+        if self._pending is None:
+            return
+        if self.spec.plan().reads_segments:
+            keys = document_keys(requests)
+            for request, key in zip(self._rewritten(requests), keys, strict=True):
+                self._content(request, key)
+        self._load()
 
     def _prompt(self, request: Instance, key: str) -> Prompt:
-        return self._asked(request.args[0]).prompt((), key)
+        return self._asked(request, key).prompt((), key)
 
-    def _asked(self, context: str) -> Asked:
+    def _content(self, request: Instance, key: str) -> Content:
         """The last user turn of a context: remembered from its template, or else all of it.
 
         Raises:
-            UserError: the plan needs the turn, and lm-eval has taken the prompt from its own cache.
+            UserError: the plan needs the turn, and lm-eval has taken the prompt from its own cache;
+                the plan reads segments, and the document declares none that are there.
         """
-        if context in self._rendered:
-            return self._rendered[context]
-        templated = context and self.chat_announced
-        if templated and self.spec.plan().reads_questions:
-            raise UserError(
-                f"interventions={self.spec} reads the question, which lm-eval "
-                "loses with --cache_requests and --apply_chat_template; leave out --cache_requests"
+        context = request.args[0]
+        content = self._rendered.get(context)
+        if content is None:
+            plan = self.spec.plan()
+            asks = plan.reads_questions or plan.reads_parts or plan.reads_segments
+            if context and self.chat_announced and asks:
+                raise UserError(
+                    f"interventions={self.spec} reads the question, which lm-eval "
+                    "loses with --cache_requests and --apply_chat_template; leave out "
+                    "--cache_requests"
+                )
+            content = Content(context, self._sent)
+        return replace(content, text=self._marking.completed(content.text, request.doc, key))
+
+    def _asked(self, request: Instance, key: str) -> Asked:
+        """The last user turn of a context, found in its prompt."""
+        content = self._content(request, key)
+        identity = (request.args[0], content.text)
+        if identity not in self._located:
+            self._located[identity] = Asked.locate(
+                content.text, content.render, self._placeholder, key
             )
-        return Asked.locate(context, self._sent, self._placeholder)
+        return self._located[identity]
 
     def _sent(self, context: str) -> str:
         """The text that the tokenizer reads for a context.

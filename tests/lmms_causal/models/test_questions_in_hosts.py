@@ -9,8 +9,8 @@ from lmms_eval.models.model_utils.gen_metrics import reset_logged_metrics, summa
 
 from lmms_causal.errors import UserError
 from lmms_causal.models import for_lm_eval, for_lmms_eval
+from lmms_causal.models.asked import Asked
 from lmms_causal.models.prompts import Prompt
-from lmms_causal.models.questions import Asked
 from lmms_causal.testing import picture
 
 QUESTIONS = ("Why?", "Is there a red ball?", "a")  # the last stands elsewhere in a prompt too
