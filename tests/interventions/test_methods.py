@@ -19,11 +19,13 @@ from lmms_causal.interventions.engine.guards import obstacle
 from lmms_causal.models.generation import Settings
 from lmms_causal.models.prompts import Encoder, Prompt
 from lmms_causal.models.runner import Runner
+from lmms_causal.segments import mark
 from lmms_causal.testing import family as family_of
 from lmms_causal.testing import names, picture, video
 
 QUESTIONS = ("Is it red?", "Which of the two was first, and why?", "Did the wind move the cup?")
 ANSWERS = (" yes", " no, it is")
+STATEMENTS = ("A cup fell.\n", "The wind blew, and the door shut.\n", "It rained.\n")
 TOKENS = 3
 VIDEO = {"rrd"}  # what needs a video is shown one
 SHORT = {  # what asks the model on the way is content with a few tokens
@@ -71,7 +73,10 @@ class Bench:
                 shown = [{"type": "video", "video": frames}]
             elif self._sees:
                 shown = [{"type": "image", "image": picture(number, 40 + 8 * number, 44)}]
-            text = {"type": "text", "text": self.plan.rewrite(question)}
+            words = self.plan.rewrite(question)
+            if self.plan.reads_segments:
+                words = mark(STATEMENTS[: 2 + number % 2]) + words
+            text = {"type": "text", "text": words}
             turn = {"role": "user", "content": [*shown, text]}
             made.append(self.encoder.render([turn], f"task/{number}/0"))
         return made
