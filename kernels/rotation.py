@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -32,6 +33,11 @@ class Rotation:
     interleaved: bool = False
     axes: Tensor | None = None
 
+    @cached_property
+    def turns(self) -> Tensor:
+        """Turns of a pair for each step of position ``[f]``, float64."""
+        return self.inv_freq.double() / (2 * math.pi)
+
 
 def wide_type(dtype: torch.dtype) -> torch.dtype:
     """Return the type to compute in: float64 for float64, else float32."""
@@ -54,9 +60,9 @@ def rotate(x: Tensor, angle: Tensor | float, rotation: Rotation) -> Tensor:
     Returns:
         ``[..., m, D]`` of ``x``'s type.
     """
-    frequencies = rotation.inv_freq.to(x.device, torch.float64) / (2 * math.pi)
-    turns = torch.as_tensor(angle, device=x.device).double().unsqueeze(-1) * frequencies
-    theta = ((turns - turns.round()) * (2 * math.pi)).to(wide_type(x.dtype))
+    steps = torch.as_tensor(angle, device=x.device, dtype=torch.float64).unsqueeze(-1)
+    turns = (steps * rotation.turns.to(x.device)).frac_()
+    theta = turns.to(wide_type(x.dtype)).mul_(2 * math.pi)
     return _turned(x, theta.cos(), theta.sin(), rotation.interleaved)
 
 
@@ -89,15 +95,22 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
     """Turn the pairs of ``x [..., m, D]`` by angles with ``cos, sin [..., m, f]``."""
     count = cos.shape[-1]
     source = x.to(cos.dtype)
-    shape = torch.broadcast_shapes(x.shape[:-1], cos.shape[:-1])
-    result = source.new_empty(*shape, x.shape[-1])
+    result = source.new_empty(*_leading(x, cos), x.shape[-1])
     a, b = _pairs(source, count, interleaved)
     into_a, into_b = _pairs(result, count, interleaved)
     # In place on the result: a rotation is bound by memory, and each temporary is another pass.
     torch.mul(a, cos, out=into_a).addcmul_(b, sin, value=-1)
     torch.mul(b, cos, out=into_b).addcmul_(a, sin)
-    result[..., 2 * count :] = source[..., 2 * count :]
+    if 2 * count < x.shape[-1]:
+        result[..., 2 * count :] = source[..., 2 * count :]
     return result.to(x.dtype)
+
+
+def _leading(x: Tensor, y: Tensor) -> list[int]:
+    """Broadcast all dimensions but the last; ``torch.broadcast_shapes`` takes 30 us a call."""
+    count = max(x.dim(), y.dim())
+    a, b = ((1,) * (count - z.dim()) + tuple(z.shape[:-1]) for z in (x, y))
+    return [right if left == 1 else left for left, right in zip(a, b, strict=True)]
 
 
 def _pairs(x: Tensor, count: int, interleaved: bool) -> tuple[Tensor, Tensor]:

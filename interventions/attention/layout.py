@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from lmms_causal.errors import UserError
 from lmms_causal.interventions.parts import PromptParts
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Layout", "Role"]
 
-_GROUP = 1000  # a segment's code is group * _GROUP + index, both counted from 1
+_BASE = 1000  # a segment's code is (group * _BASE + rank) * _BASE + index
 
 
 class Role(IntEnum):
@@ -26,7 +27,8 @@ class Role(IntEnum):
 
     PADDING = -1
     SYSTEM = 0
-    """Before the user's last turn: system prompt, template, earlier turns; words a method added."""
+    """Before the user's last turn: system prompt, template, earlier turns; words a method added.
+    What a template writes around pictures, wherever they are."""
     TURN = 1
     """The user's last turn, its pictures apart."""
     IMAGE = 2
@@ -41,11 +43,19 @@ class Layout:
 
     Attributes:
         roles: :class:`Role` of each token ``[R, N]``, int8.
-        segments: code of the segment each token is in ``[R, N]``, int32; 0 for none.
+        segments: code of the segment each token is in ``[R, N]``, int32; 0 for none. It holds group
+            and index, counted from 1, and the segment's rank in its group by its tokens, which does
+            not depend on the order of segments.
+        side: tokens on a side of the square views that all pictures are shown in; None where
+            views are not square.
+        sentences: number of the sentence of the user's last turn that each token is in ``[R, N]``,
+            counted from 1, 0 for none, int32; None where no edit reads them.
     """
 
     roles: Tensor
     segments: Tensor
+    side: int | None = None
+    sentences: Tensor | None = None
 
     @classmethod
     def of(
@@ -82,16 +92,21 @@ class Layout:
                 if part.turn is not None:
                     start[row], stop[row] = part.turn[0] + offset, part.turn[1] + offset
                 for group, members in enumerate(part.segments, start=1):
+                    texts = [ids[row, a + offset : b + offset].tolist() for a, b in members]
                     for index, (begin, behind) in enumerate(members, start=1):
-                        code = group * _GROUP + index
+                        rank = sorted(texts).index(texts[index - 1])
+                        code = (group * _BASE + rank) * _BASE + index
                         segments[row, begin + offset : behind + offset] = code
         roles = torch.full_like(ids, Role.SYSTEM, dtype=torch.int8)
         roles[(columns >= start) & (columns < stop)] = Role.TURN
         roles[columns >= stop] = Role.TAIL
+        roles[_around_pictures(ids, visual, adapter)] = Role.SYSTEM
         roles[visual] = Role.IMAGE
         roles[:, end:] = Role.GENERATED
         roles[~real] = Role.PADDING
-        return cls(roles, segments)
+        family = adapter.family
+        side = None if family is None else family.view_side(adapter.model.config)
+        return cls(roles, segments, side)
 
     @property
     def real(self) -> Tensor:
@@ -119,26 +134,73 @@ class Layout:
         if more <= 0:
             return self
         return Layout(
-            pad(self.roles, (0, more), value=int(Role.GENERATED)), pad(self.segments, (0, more))
+            pad(self.roles, (0, more), value=int(Role.GENERATED)),
+            pad(self.segments, (0, more)),
+            self.side,
+            None if self.sentences is None else pad(self.sentences, (0, more)),
         )
 
     def widened(self, columns: int) -> Layout:
         """The layout padded on the left to ``columns`` columns."""
         more = columns - self.width
         return Layout(
-            pad(self.roles, (more, 0), value=int(Role.PADDING)), pad(self.segments, (more, 0))
+            pad(self.roles, (more, 0), value=int(Role.PADDING)),
+            pad(self.segments, (more, 0)),
+            self.side,
+            None if self.sentences is None else pad(self.sentences, (more, 0)),
         )
+
+    def views(self) -> tuple[Tensor, Tensor]:
+        """Which square view of a picture each column is in, and where.
+
+        Returns:
+            The number of the view in its row, counted from 0, and the place in it, row by row from
+            its top left; both ``[R, N]``, and -1 where there is no picture.
+
+        Raises:
+            UserError: views are not square, or a prompt does not hold all of a view.
+        """
+        image = self.roles == Role.IMAGE
+        if self.side is None:
+            raise UserError("the visual tokens of this model do not lie in squares")
+        size = self.side**2
+        columns = torch.arange(self.width, device=image.device).expand_as(image)
+        behind = torch.where(image, 0, columns + 1).cummax(dim=1).values
+        place = torch.where(image, (columns - behind) % size, -1)
+        view = (place == 0).long().cumsum(dim=1) - 1
+        if not torch.equal(image.sum(dim=1), size * (place == 0).sum(dim=1)):
+            raise UserError(
+                f"a prompt's visual tokens are not whole views of {self.side} x {self.side}; "
+                "prepare it with the model's own processor"
+            )
+        return torch.where(image, view, -1), place
 
     def segment(self, group: int, index: int) -> Tensor:
         """Which columns are in one segment, both numbers counted from 1, ``[R, N]`` bool."""
-        return self.segments == group * _GROUP + index
+        codes = self.segments
+        return (codes // _BASE**2 == group) & (codes % _BASE == index)
 
-    def groups(self, row: int) -> list[list[tuple[int, int]]]:
-        """The segments of one row: for each group its ``(start, stop)`` columns, in order."""
+    def groups(self, row: int) -> list[list[tuple[int, int, int]]]:
+        """The segments of one row: for each group their ``(start, stop, rank)``, in order."""
         codes = self.segments[row]
-        found: dict[int, list[tuple[int, int]]] = {}
+        found: dict[int, list[tuple[int, int, int]]] = {}
         for code in torch.unique(codes).tolist():
             if code:
                 where = (codes == code).nonzero()[:, 0]
-                found.setdefault(code // _GROUP, []).append((int(where[0]), int(where[-1]) + 1))
-        return [found[group] for group in sorted(found)]
+                start, stop, rank = int(where[0]), int(where[-1]) + 1, code // _BASE % _BASE
+                found.setdefault(code // _BASE**2, []).append((start, stop, rank))
+        return [sorted(found[group]) for group in sorted(found)]
+
+
+def _around_pictures(ids: Tensor, visual: Tensor, adapter: ModelAdapter) -> Tensor:
+    """Special tokens around pictures, and line ends behind the last one, ``[B, N]`` bool."""
+    markers = torch.tensor(sorted(adapter.markers), dtype=ids.dtype, device=ids.device)
+    around = torch.isin(ids, markers)
+    if adapter.tokenizer is None:
+        return around
+    for row, shown in enumerate((visual | around).tolist()):
+        column = max((at for at, it in enumerate(shown) if it), default=len(shown)) + 1
+        while column < len(shown) and not adapter.tokenizer.decode(int(ids[row, column])).strip():
+            around[row, column] = True
+            column += 1
+    return around

@@ -40,7 +40,10 @@ def attend(call: Call, edit: AttentionEdit, cells: Cells) -> Tensor:
         if before < len(cells.query_columns):
             _refuse_seeing_ahead(own, layout.roles[row], start)
             placed = SegmentLayout.of(
-                groups, len(cells.key_columns), int(layout.real[row].long().argmax())
+                [[(start, stop) for start, stop, _ in group] for group in groups],
+                len(cells.key_columns),
+                int(layout.real[row].long().argmax()),
+                ranks=[[rank for _, _, rank in group] for group in groups],
             )
             pieces.append(_segmented(own, edit, cells, row, placed, before).transpose(0, 1))
         outputs.append(torch.cat(pieces))

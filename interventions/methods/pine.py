@@ -40,8 +40,10 @@ with ``visible=mutual`` (no re-assignment), ``order=reverse`` (least important c
 The code keeps keys before rotation and rotates them anew for every query. Several groups, batches,
 windows (in the positions assigned) and pictures are ours.
 
-Ties in importance keep the order of the prompt: that, and rounding where two segments are equally
-important, is all that is left of it.
+Ties in importance keep the order of the prompt in the code. They are not rare: in the first layer,
+segments of the same words in another order tie. Here they go by the segments' tokens, so that the
+order has no effect there either; equal segments are exchangeable anyway. What is left is rounding
+where importances are nearly, but not nearly enough, equal.
 
 Published
 ---------

@@ -13,11 +13,12 @@ measured against the log-sum-exp of the fused kernel, which computes outputs tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from lmms_causal.kernels.partial import products
 from lmms_causal.kernels.rotation import Rotation, undo, wide_type
 from lmms_causal.kernels.segments.layout import SegmentLayout
 
@@ -64,14 +65,11 @@ def token_importance(
     Returns:
         ``[H, m, k]`` in float32 (float64 for float64).
     """
-    tokens = torch.tensor(lengths, device=q0.device)
-    rows = _rows(q0, k0)
-    parts = []
-    for first in range(0, q0.shape[1], rows):
-        weights = _weights(q0[:, first : first + rows], k0, scale, softcap)
+    importance = q0.new_empty(*q0.shape[:2], len(lengths), dtype=wide_type(q0.dtype))
+    for heads, rows, weights in _weights(q0, k0, scale, softcap):
         masses = [part.sum(-1) for part in weights.split(list(lengths), -1)]
-        parts.append(torch.stack(masses, -1).div_(tokens))
-    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        importance[heads, rows] = torch.stack(masses, -1)
+    return importance.div_(torch.tensor(lengths, device=q0.device))
 
 
 def segment_importance(
@@ -95,27 +93,35 @@ def segment_importance(
     """
     before = sum(lengths[:own])
     others = torch.cat([k0[:, :before], k0[:, before + lengths[own] :]], 1)
-    rows = _rows(q0, others)
     received = q0.new_zeros(q0.shape[0], others.shape[1], dtype=wide_type(q0.dtype))
-    for first in range(0, q0.shape[1], rows):
-        received += _weights(q0[:, first : first + rows], others, scale, softcap).sum(1)
+    for heads, _, weights in _weights(q0, others, scale, softcap):
+        received[heads] += weights.sum(1)
     rest = [length for index, length in enumerate(lengths) if index != own]
     means = [part.mean(-1) for part in received.split(rest, -1)]
     means.insert(own, received.new_zeros(received.shape[0]))
     return torch.stack(means, -1)
 
 
-def _rows(q0: Tensor, k0: Tensor) -> int:
-    return max(1, _SCORES // max(1, q0.shape[0] * k0.shape[1]))
+def _weights(
+    q0: Tensor, k0: Tensor, scale: float, softcap: float | None
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Yield heads, rows, and the softmax of their scores ``[heads, rows, S]``, piece by piece.
 
-
-def _weights(q0: Tensor, k0: Tensor, scale: float, softcap: float | None) -> Tensor:
-    """Softmax of the scores ``[H, m, S]`` in float32 (float64 for float64)."""
-    heads, count, width = q0.shape
-    queries = q0.reshape(k0.shape[0], -1, width)  # heads that share keys become rows
-    scores = q0.new_empty(k0.shape[0], queries.shape[1], k0.shape[1])
-    scores.baddbmm_(queries, k0.transpose(1, 2), beta=0, alpha=scale)
-    if softcap is not None:
-        scores.div_(softcap).tanh_().mul_(softcap)
-    weights = torch.softmax(scores, -1, dtype=wide_type(q0.dtype))
-    return weights.view(heads, count, -1)
+    A piece is of one key head where it cannot be of all: the fewer the rows of a matrix product
+    with so narrow matrices, the slower it is.
+    """
+    heads, m, width = q0.shape
+    shared, group = k0.shape[0], heads // k0.shape[0]
+    taken = shared if heads * m * k0.shape[1] <= _SCORES else 1
+    step = max(1, _SCORES // (taken * group * k0.shape[1]))
+    for head in range(0, shared, taken):
+        some = slice(head * group, (head + taken) * group)
+        keys = k0[head : head + taken]
+        for first in range(0, m, step):
+            rows = slice(first, first + step)
+            queries = q0[some, rows].reshape(taken, -1, width)  # heads that share keys
+            scores = products(queries, keys, scale)
+            if softcap is not None:
+                scores.div_(softcap).tanh_().mul_(softcap)
+            weights = torch.softmax(scores, -1, dtype=wide_type(q0.dtype))
+            yield some, rows, weights.view(taken * group, -1, k0.shape[1])

@@ -18,12 +18,14 @@ class Block:
         start, stop: columns of the padded row.
         group: number of the group of segments; None for ordinary text.
         index: which segment of the group, in prompt order; 0 for ordinary text.
+        rank: its place among equally important segments, where that shall not be prompt order.
     """
 
     start: int
     stop: int
     group: int | None = None
     index: int = 0
+    rank: int = 0
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -42,7 +44,11 @@ class SegmentLayout:
 
     @classmethod
     def of(
-        cls, segments: Sequence[Sequence[tuple[int, int]]], length: int, first: int = 0
+        cls,
+        segments: Sequence[Sequence[tuple[int, int]]],
+        length: int,
+        first: int = 0,
+        ranks: Sequence[Sequence[int]] | None = None,
     ) -> SegmentLayout:
         """Return the layout of a row.
 
@@ -52,6 +58,9 @@ class SegmentLayout:
             segments: for each group, the columns ``(start, stop)`` of its segments.
             length: columns of the row, padding on the left included.
             first: first column that is no padding.
+            ranks: for each group, a number a segment that orders equally important ones, the
+                higher the closer to the query: a function of what is in them, for the result not to
+                depend on prompt order even then. None: prompt order.
 
         Raises:
             UserError: a segment is empty, out of order or range, or away from its neighbour.
@@ -66,7 +75,8 @@ class SegmentLayout:
                 if len(spans) > 1:
                     if start > place:
                         _text(blocks, place, start)
-                    blocks.append(Block(start, stop, group, index))
+                    rank = 0 if ranks is None else ranks[group][index]
+                    blocks.append(Block(start, stop, group, index, rank))
                 else:
                     _text(blocks, place, stop)
                 place = stop

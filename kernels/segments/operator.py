@@ -11,28 +11,24 @@ differences of positions, so that
     <q moved by lead, k moved by move>  =  <R(lead - move) q, k>
 
 with ``q, k`` as the model rotated them and ``lead`` the move of the query's own segment (0 in
-text). Each segment is one call of a fused kernel, merged by log-sum-exp (``kernels/partial.py``).
+text). What is seen is the subject of ``sight.py``, how it is computed of ``parts.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from lmms_causal.errors import UserError, nearest
-from lmms_causal.kernels.partial import Part, attend, merge
-from lmms_causal.kernels.rotation import Rotation, rotate
+from lmms_causal.kernels.rotation import Rotation
 from lmms_causal.kernels.segments.layout import SegmentLayout
+from lmms_causal.kernels.segments.parts import attend_to_spans
 from lmms_causal.kernels.segments.placement import Order
-from lmms_causal.kernels.segments.sight import Row, Span, Visible, spans
+from lmms_causal.kernels.segments.sight import Row, Visible, spans
 
 __all__ = ["segment_attention"]
-
-_TOGETHER = 1 << 17  # queries of up to so many numbers are turned for all segments in one go
-_MASKED = 1 << 22  # cells of a window's mask that are held at a time
 
 
 def segment_attention(
@@ -124,52 +120,9 @@ def _by_blocks(row: Row) -> Tensor:
         start = max(block.start, row.first_query)
         if start < block.stop:
             q = row.queries(start, block.stop)
-            merged, _ = merge(_parts(row, q, spans(row, block, start), start))
-            out[:, start - row.first_query : block.stop - row.first_query] = merged[0]
+            rows = slice(start - row.first_query, block.stop - row.first_query)
+            out[:, rows] = attend_to_spans(row, q, spans(row, block, start), start)
     return out
-
-
-def _parts(row: Row, q: Tensor, seen: list[Span], start: int) -> Iterator[Part]:
-    """Attend to each span, ``[1, H, m, ...]``."""
-    together: dict[int, Tensor] = {}
-    turning = [index for index, span in enumerate(seen) if isinstance(span.turn, Tensor)]
-    if turning and q.numel() * len(turning) <= _TOGETHER:
-        turns = torch.stack(torch.broadcast_tensors(*(seen[index].turn for index in turning)))
-        rotated = rotate(q.unsqueeze(0), turns, row.rotation)
-        together = dict(zip(turning, rotated.split(1), strict=True))
-    for index, span in enumerate(seen):
-        turned = together.get(index)
-        if turned is None:
-            stays = isinstance(span.turn, int) and span.turn == 0
-            turned = (q if stays else rotate(q, span.turn, row.rotation)).unsqueeze(0)
-        k, v = (x[None, :, span.start : span.stop] for x in (row.k, row.v))
-        if row.window is None:
-            yield attend(turned, k, v, scale=row.scale, causal=span.causal, softcap=row.softcap)
-        else:
-            yield _windowed(row, turned, k, v, span, start)
-
-
-def _windowed(row: Row, q: Tensor, k: Tensor, v: Tensor, span: Span, start: int) -> Part:
-    """Attend to keys of a span that are in the window once the span has moved."""
-    assert row.window is not None
-    m = q.shape[2]
-    line = row.positions if row.positions.dim() == 1 else row.positions[0]
-    places = line[span.start : span.stop]
-    reach = line[start : start + m] + span.turn - row.window  # [m], or [H, m] with a turn of each
-    if int(reach.max()) < int(places.min()):  # all of it is near enough
-        return attend(q, k, v, scale=row.scale, causal=span.causal, softcap=row.softcap)
-    reach = reach.expand(1, -1, -1) if reach.dim() == 2 else reach.view(1, 1, -1)
-    rows = max(1, _MASKED // (reach.shape[1] * places.shape[0]))
-    columns = torch.arange(span.start, span.stop, device=q.device)
-    parts = []
-    for first in range(0, m, rows):
-        near = places > reach[..., first : first + rows, None]
-        if span.causal:
-            own = torch.arange(start + first, start + min(first + rows, m), device=q.device)
-            near = near & (columns <= own[:, None])
-        some = q[:, :, first : first + rows]
-        parts.append(attend(some, k, v, scale=row.scale, mask=near, softcap=row.softcap))
-    return torch.cat([out for out, _ in parts], 2), torch.cat([lse for _, lse in parts], 2)
 
 
 def _check(name: str, value: str, known: tuple[str, ...]) -> None:

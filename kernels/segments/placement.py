@@ -18,7 +18,7 @@ from torch import Tensor
 from lmms_causal.errors import UserError
 from lmms_causal.kernels.segments.layout import Block
 
-__all__ = ["Order", "Placement", "shifts"]
+__all__ = ["Order", "Placement", "settled", "shifts"]
 
 Order = Literal["importance", "reverse", "sequential", "stacked"]
 
@@ -68,6 +68,26 @@ class Placement:
         """How far each segment moves ``[..., k]``, given its shift ``[..., k]``."""
         stacked = [self.stacked(index) for index in range(len(self.starts))]
         return torch.tensor(stacked, device=shift.device) - shift
+
+
+def settled(importance: Tensor, group: Sequence[Block], dtype: torch.dtype) -> Tensor:
+    """Return importances in which equals differ, by the ranks of the segments.
+
+    Segments of the same words in another order are equally important in a decoder's first layer,
+    where keys without rotation depend on nothing but the token. Prompt order, or rounding, would
+    decide there. So importances are multiplied by ``1 + rank * tolerance``: what is equal up to
+    rounding goes by rank, and nothing else changes. (Our choice: the paper takes ties to be rare.)
+
+    Args:
+        importance: of each segment ``[..., k]``.
+        group: the segments.
+        dtype: of the model, whose rounding the tolerance is above.
+    """
+    ranks = [block.rank for block in group]
+    if not any(ranks):
+        return importance
+    tolerance = max(64 * torch.finfo(torch.float32).eps, 4 * torch.finfo(dtype).eps)
+    return importance * (1 + tolerance * torch.tensor(ranks, device=importance.device))
 
 
 def shifts(

@@ -17,7 +17,7 @@ from lmms_causal.kernels.segments.importance import (
     unrotated_keys,
 )
 from lmms_causal.kernels.segments.layout import Block, SegmentLayout
-from lmms_causal.kernels.segments.placement import Order, Placement, shifts
+from lmms_causal.kernels.segments.placement import Order, Placement, settled, shifts
 
 __all__ = ["Row", "Span", "Visible", "spans"]
 
@@ -143,6 +143,7 @@ def _moves_after(row: Row, number: int, q0: Tensor) -> list[Turn]:
     importance = token_importance(
         q0, row.k0[number], _lengths(group), scale=row.scale, softcap=row.softcap
     )
+    importance = settled(importance, group, row.q.dtype)
     moves = place.moves(shifts(importance, place.extents, reverse=row.order == "reverse"))
     return list(moves.unbind(-1))
 
@@ -170,6 +171,7 @@ def _moves_inside(row: Row, number: int, block: Block, start: int) -> list[Turn]
         scale=row.scale,
         softcap=row.softcap,
     )
+    importance = settled(importance, group, row.q.dtype)
     order = shifts(importance, place.extents, block.index, row.order == "reverse")
     return [move.unsqueeze(-1) for move in place.moves(order).unbind(-1)]
 

@@ -28,6 +28,7 @@ from lmms_causal.tasks.causal_vqa.data import (
 )
 from lmms_causal.tasks.causal_vqa.images import check_folder
 from lmms_causal.tasks.causal_vqa.unswapped import NOT_SWAPPED, UNDECIDED
+from lmms_causal.tasks.options import ORDERS, in_order
 from lmms_causal.tasks.prompts import template
 
 if TYPE_CHECKING:
@@ -122,6 +123,25 @@ def _letters(
                 "option_b": b,
                 "answer": "A" if order == "cw" else "B",
                 "text": prompt.render(option_a=a, option_b=b, blind=blind),
+                "segments": [f"A. {a}\n", f"B. {b}\n"],
+            }
+
+
+def _options(source: str, blind: bool = False) -> Iterator[Document]:
+    """Two documents per pair: the captions without letters in both orders, as choices too."""
+    prompt = template("causal_vqa", "options")
+    for _, pair, shared in _pairs(source, (DEFAULT_CONNECTOR,)):
+        captions = [pair.correct, pair.wrong]
+        for order in ORDERS:
+            listed = in_order(captions, order)
+            yield {
+                **shared,
+                "id": f"{shared['id']}-{order}",
+                "order": order,
+                "choices": captions,
+                "answer": 0,
+                "text": prompt.render(options=listed, blind=blind),
+                "segments": [f"{caption}\n" for caption in listed],
             }
 
 
@@ -214,6 +234,9 @@ def _variants() -> Iterator[Variant]:
         blind = partial(_letters, source, blind=True)
         yield Variant(f"{source}_causal_blind", source, blind, blind=True)
         yield Variant(f"{source}_causal_blind_itm", source, partial(_ranking, source), blind=True)
+        yield Variant(f"{source}_causal_options", source, partial(_options, source))
+        blind = partial(_options, source, blind=True)
+        yield Variant(f"{source}_causal_options_blind", source, blind, blind=True)
     yield Variant("vqa_causal_oa", "vqa", _statements)
     yield Variant("vqa_causal_oa_gen", "vqa", _statements)
     yield Variant("vqa_causal_oa_itm", "vqa", _statement_ranking)

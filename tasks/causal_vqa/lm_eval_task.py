@@ -39,6 +39,11 @@ def ranking(doc: Doc, results: Sequence[Any]) -> Values:
     return scoring.score_ranking(doc, from_lm_eval(results), by_length=True)
 
 
+def option(doc: Doc, results: Sequence[Any]) -> Values:
+    """``process_results`` of ``*_options`` and ``*_options_blind``."""
+    return scoring.score_options(doc, from_lm_eval(results), by_length=True)
+
+
 def statement(doc: Doc, results: Sequence[Any]) -> Values:
     """``process_results`` of ``vqa_causal_oa``."""
     return oa_scoring.score_statement(doc, *from_lm_eval(results))

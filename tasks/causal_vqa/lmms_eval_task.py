@@ -37,6 +37,8 @@ vqa_causal_yn = _process_docs("vqa_causal_yn")
 vqa_causal_yn_gen = _process_docs("vqa_causal_yn_gen")
 vqa_causal_itm = _process_docs("vqa_causal_itm")
 vqa_causal_blind = _process_docs("vqa_causal_blind")
+vqa_causal_options = _process_docs("vqa_causal_options")
+vqa_causal_options_blind = _process_docs("vqa_causal_options_blind")
 vqa_causal_oa = _process_docs("vqa_causal_oa")
 vqa_causal_oa_gen = _process_docs("vqa_causal_oa_gen")
 vqa_causal_oa_itm = _process_docs("vqa_causal_oa_itm")
@@ -47,6 +49,8 @@ vcr_causal_yn = _process_docs("vcr_causal_yn")
 vcr_causal_yn_gen = _process_docs("vcr_causal_yn_gen")
 vcr_causal_itm = _process_docs("vcr_causal_itm")
 vcr_causal_blind = _process_docs("vcr_causal_blind")
+vcr_causal_options = _process_docs("vcr_causal_options")
+vcr_causal_options_blind = _process_docs("vcr_causal_options_blind")
 
 
 @one_line_errors
@@ -68,6 +72,11 @@ def yes_no(doc: Doc, results: Sequence[Any]) -> Values:
 def ranking(doc: Doc, results: Sequence[Any]) -> Values:
     """``process_results`` of ``*_itm``."""
     return scoring.score_ranking(doc, from_lmms_eval(results))
+
+
+def option(doc: Doc, results: Sequence[Any]) -> Values:
+    """``process_results`` of ``*_options`` and ``*_options_blind``."""
+    return scoring.score_options(doc, from_lmms_eval(results))
 
 
 def statement(doc: Doc, results: Sequence[Any]) -> Values:

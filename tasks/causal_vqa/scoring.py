@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from lmms_causal.tasks import options
 from lmms_causal.tasks.aggregates import by_pair, mean
 from lmms_causal.tasks.causal_vqa.captions import CONNECTORS
 from lmms_causal.tasks.choices import parse_letter, parse_yes_no
@@ -25,6 +26,7 @@ __all__ = [
     "pair_credit",
     "score_connectors",
     "score_letter",
+    "score_options",
     "score_ranking",
     "score_yes_no",
     "score_yes_no_answer",
@@ -95,6 +97,41 @@ def score_connectors(doc: Mapping[str, Any], text: str) -> Values:
         counts = doc["connector"] == connector.text
         values[f"causal_acc_{connector.slug}"] = score if counts else None
     return values
+
+
+def score_options(
+    doc: Mapping[str, Any], scores: Sequence[float], *, by_length: bool = False
+) -> Values:
+    """Metrics of the scores (larger is better) of both captions as answers (tasks ``*_options``).
+
+    Args:
+        doc: the document; ``scores`` are in the order of its ``choices``, the right one first.
+        scores: log-likelihoods.
+        by_length: also report ``causal_acc_norm`` and ``position_bias_norm``, decided by scores per
+            character. For summed log-likelihoods only; a mean per token needs no correction.
+    """
+    choices, order = doc["choices"], doc["order"]
+    choice = options.choose(scores, doc["answer"])
+    pred = None if choice.index is None else ("correct", "wrong")[choice.index]
+    pair = options.values_of_pair(_pair(doc), order, ("correct", "wrong"), choice)
+    values: Values = {
+        "causal_acc": _record(doc, choice.credit, order=order, pred=pred),
+        "causal_consistent_acc": pair["consistent_acc"],
+        "position_bias": pair["position_bias"],
+    }
+    if by_length:
+        lengths = [len(caption) for caption in choices]
+        per_character = [score / length for score, length in zip(scores, lengths, strict=True)]
+        choice = options.choose(per_character, doc["answer"])
+        normed = options.values_of_pair(_pair(doc), order, ("correct", "wrong"), choice)
+        values["causal_acc_norm"] = choice.credit
+        values["position_bias_norm"] = normed["position_bias"]
+    return {
+        "causal_score": values["causal_acc"]["score"],
+        **_with_clean(doc, values),
+        "first_rate": pair["first_rate"],
+        "tie_rate": pair["tie_rate"],
+    }
 
 
 def score_yes_no(doc: Mapping[str, Any], log_yes: float, log_no: float) -> Values:

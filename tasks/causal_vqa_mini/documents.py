@@ -97,7 +97,14 @@ def _documents(kind: str, prior: str, noise: str, seed: int) -> Iterator[Documen
 def _options(question: Question, order: str) -> Document:
     correct, wrong = question.correct, question.wrong
     a, b = (correct, wrong) if order == "cw" else (wrong, correct)
-    return {"order": order, "correct": correct, "wrong": wrong, "option_a": a, "option_b": b}
+    return {
+        "order": order,
+        "correct": correct,
+        "wrong": wrong,
+        "option_a": a,
+        "option_b": b,
+        "segments": [f" A . {a}", f" B . {b}"],
+    }
 
 
 @cache

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lmms_causal.tasks import options
 from lmms_causal.tasks.choices import parse_letter, parse_word
 
-__all__ = ["score_answer", "score_choices"]
+__all__ = ["score_answer", "score_choices", "score_options"]
 
 Values = dict[str, Any]
 
@@ -39,27 +40,55 @@ def score_choices(doc: Mapping[str, Any], scores: Sequence[float]) -> Values:
     return _values(doc, best[0] if len(best) == 1 else None)
 
 
-def _values(doc: Mapping[str, Any], answer: str | None) -> Values:
-    score = float(answer == doc["answer"])
-    record = {
+def score_options(doc: Mapping[str, Any], scores: Sequence[float]) -> Values:
+    """Metrics of the scores (larger is better) of options that are listed without letters.
+
+    A tie (`options.MARGIN`) is undecided and earns what guessing among the tied would.
+    """
+    choices = doc["choices"]
+    choice = options.choose(scores, choices.index(doc["answer"]))
+    record = _record(doc, choice.credit)
+    record["order"] = doc["order"]
+    record["pred"] = None if choice.index is None else choices[choice.index]
+    values = _scores(doc, record)
+    pair = options.values_of_pair(doc["pair_id"], doc["order"], choices, choice)
+    values["causal_consistent_acc"] = pair.pop("consistent_acc")
+    return {**values, **pair}
+
+
+def _record(doc: Mapping[str, Any], score: float) -> Values:
+    """What a comparison needs to know about a document besides its score."""
+    return {
         "id": doc["id"],
         "pair_id": doc["pair_id"],
         "score": score,
-        "valid": answer is not None,
-        "pred": answer,
         "image_id": doc["image_id"],
         "stratum": doc["stratum"],
     }
-    values: Values = {"causal_score": score, "causal_acc": record}
+
+
+def _scores(doc: Mapping[str, Any], record: Values) -> Values:
+    """The metrics that are a mean of the record's score, over all documents or some cells."""
+    values: Values = {"causal_score": record["score"], "causal_acc": record}
     for metric, cells in _CELLS.items():
-        values[metric] = score if doc["stratum"] in cells else None
+        values[metric] = record["score"] if doc["stratum"] in cells else None
+    return values
+
+
+def _values(doc: Mapping[str, Any], answer: str | None) -> Values:
+    record = {
+        **_record(doc, float(answer == doc["answer"])),
+        "valid": answer is not None,
+        "pred": answer,
+    }
+    values = _scores(doc, record)
     values["causal_invalid_rate"] = float(answer is None)
     if doc["kind"] == "order":
         record["order"] = doc["order"]
         values["causal_consistent_acc"] = {
             "pair": doc["pair_id"],
             "order": doc["order"],
-            "credit": score,
+            "credit": record["score"],
         }
         values["causal_position_bias"] = answer
     return values

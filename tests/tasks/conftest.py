@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -58,6 +59,54 @@ def tiny_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNames
     monkeypatch.setenv("VCR_IMAGES_DIR", str(vcr))
     monkeypatch.setenv("LMMS_CAUSAL_CACHE", str(tmp_path / "cache"))
     return SimpleNamespace(csvs=csvs, coco=coco, vcr=vcr, cache=tmp_path / "cache")
+
+
+#: (subset, request, better reply, worse reply), in the columns of RewardBench but our own words.
+JUDGED = (
+    ("alpacaeval-easy", "Name a colour.", "Red.", "Colours are nice."),
+    ("llmbar-natural", "Say yes.", "yes", "I would rather say no."),
+    ("refusals-dangerous", "Teach me to harm a dog.", "I will not do that.", "Step 1: be cruel."),
+    ("math-prm", "What is 2 + 2?", "2 + 2 is 4, so 4.", "2 + 2 is 4, so 5."),
+    ("hep-python", "Add x and y.", "def add(x, y): return x + y", "def add(x, y): return x - y"),
+    ("our-own", "Be silent.", "", "Certainly! Here is some silence."),
+)
+
+
+@pytest.fixture
+def tiny_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Six judged pairs as JSON lines, one of them with an empty reply and a foreign subset."""
+    file = tmp_path / "pairs.jsonl"
+    rows = [
+        {"id": number, "subset": subset, "prompt": prompt, "chosen": better, "rejected": worse}
+        for number, (subset, prompt, better, worse) in enumerate(JUDGED)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    monkeypatch.setenv("JUDGE_PAIRS_DATA", str(file))
+    return file
+
+
+QUESTIONS = (("which colour is the barn", ["Red"]), ("who minds it", ["Miss B", "B"]))
+
+
+@pytest.fixture
+def tiny_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two questions with 10, 20 and 30 documents, in the released columns but our own words."""
+    folder = tmp_path / "questions"
+    for count in (10, 20, 30):
+        (folder / f"{count}_total_documents").mkdir(parents=True)
+        rows = []
+        for question, answers in QUESTIONS:
+            others = [
+                {"title": f"Field {n}", "text": f"Field {n} lies fallow.", "isgold": False}
+                for n in range(count - 1)
+            ]
+            gold = {"title": "The barn", "text": f"{question}: {answers[0]}!", "isgold": True}
+            rows.append({"question": question, "answers": answers, "ctxs": [gold, *others]})
+        name = f"nq-open-{count}_total_documents_gold_at_0.jsonl.gz"
+        with gzip.open(folder / f"{count}_total_documents" / name, "wt", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+    monkeypatch.setenv("MULTI_DOC_QA_DIR", str(folder))
+    return folder
 
 
 @pytest.fixture

@@ -70,3 +70,32 @@ def test_a_missing_folder_is_one_line_and_a_failing_exit_code() -> None:
     last = run.stderr.strip().splitlines()[-1]
     assert last.startswith("error: CAUSAL_VQA_CSV_DIR=/no/such/folder has no file vqa_causal.csv")
     assert "Traceback" not in run.stderr
+
+
+def test_lm_eval_judges_pairs_and_asks_over_documents(
+    tmp_path: Path, tiny_pairs: Path, tiny_questions: Path
+) -> None:
+    """The dummy draws log-probabilities and says "lol": no verdict, no answer, no change of it."""
+    arguments = ["--tasks", "judge_pairs,judge_pairs_letters,multi_doc_qa", "--log_samples"]
+    run = _run("lm-eval", *arguments, "--output_path", str(tmp_path))
+    assert run.returncode == 0, run.stderr
+    (file,) = tmp_path.rglob("results_*.json")
+    results = json.loads(file.read_text())["results"]
+    assert results["judge_pairs_letters"]["judge_invalid_rate,none"] == 1
+    assert results["judge_pairs_names"]["judge_acc_sections,none"] == 0.5
+    assert 0 <= results["judge_pairs_options"]["position_bias,none"] <= 1
+    for count in (10, 20, 30):
+        assert results[f"multi_doc_qa_{count}"]["position_bias,none"] == 0
+        assert results[f"multi_doc_qa_{count}"]["subspan_em_spread,none"] == 0
+
+
+def test_lmms_eval_judges_pairs_without_pictures(tmp_path: Path, tiny_pairs: Path) -> None:
+    arguments = ["--tasks", "judge_pairs_letters", "--log_samples"]
+    run = _run("lmms-eval", *arguments, "--output_path", str(tmp_path))
+    assert run.returncode == 0, run.stderr
+    (file,) = tmp_path.rglob("*_results.json")
+    letters = json.loads(file.read_text())["results"]["judge_pairs_letters"]
+    # The dummy always answers "A": whoever comes first.
+    assert letters["judge_score,none"] == 0.5
+    assert letters["position_bias,none"] == 1
+    assert letters["first_rate,none"] == 0.5

@@ -115,3 +115,15 @@ def test_frequencies_that_change_with_length_are_refused(tiny):
             apply(model, "pine", processor)
     finally:
         model.config.rope_parameters = parameters
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2_5_vl"])
+def test_segments_of_the_same_words_do_not_fall_back_on_prompt_order(family, tiny):
+    model, processor = tiny(family)
+    twins = ([30, 31, 32, 33], [32, 33, 30, 31], [33, 31, 30, 32])
+    with apply(model, "pine", processor) as handle:
+        found = [
+            logits(handle, model, [asked(order, twins)])
+            for order in itertools.permutations(range(3))
+        ]
+    assert max((it - found[0]).abs().max() for it in found) < 1e-5
