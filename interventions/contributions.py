@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lmms_causal.interventions.adapter import ModelAdapter
-    from lmms_causal.interventions.attention.edits import AttentionEdit, Coordinates
+    from lmms_causal.interventions.attention.coordinates import Coordinates
+    from lmms_causal.interventions.attention.edits import AttentionEdit
     from lmms_causal.interventions.attention.layout import Layout
     from lmms_causal.interventions.edits.tokens import Token
 
@@ -196,6 +197,10 @@ class Probe:
         media: replaces the prompt's picture or video tensors.
         layers: decoder layers whose outputs are kept, at all tokens; None for none.
         heads: whether the outputs of all heads are kept, at the prompt's last token.
+        outputs: decoder layers of which the outputs of all heads are kept, at all tokens; None for
+            none. What edits read is then these.
+        vision: blocks of the vision encoder whose attention to each patch of the prompt's own
+            pictures is kept, see :func:`~.edits.vision.received`; None for none.
     """
 
     name: str
@@ -203,6 +208,13 @@ class Probe:
     media: MediaEdit | None = None
     layers: Layers | None = None
     heads: bool = False
+    outputs: Layers | None = None
+    vision: Layers | None = None
+
+    @property
+    def reads(self) -> bool:
+        """Whether the decoder has to be run."""
+        return self.heads or self.layers is not None or self.outputs is not None
 
 
 @dataclass(frozen=True)
@@ -213,9 +225,10 @@ class ResidualEdit:
         method: the name of the method.
         layers: decoder layers.
         function: ``(states [R, q, D], coordinates) -> [R, q, D]``. Coordinates hold, if the edit
-            names a probe, that probe's states ``[R, L', D]``, aligned at the end.
+            names a probe, that probe's states ``[R, L', D]``.
         at: whether what enters a layer is changed, or what leaves it.
         probe: the name of the plan's probe that the function reads.
+        counts_tokens: whether a text that is scored must say where its answer begins.
     """
 
     method: str
@@ -223,6 +236,7 @@ class ResidualEdit:
     function: Callable[[Tensor, Coordinates], Tensor]
     at: Literal["input", "output"] = "output"
     probe: str | None = None
+    counts_tokens: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
-"""Layers that a parameter names: ``12`` or ``8-15``, counted from 0, both ends included."""
+"""Layers that a parameter names: ``12``, ``8-15`` or ``1|18-31``, counted from 0, ends included."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from lmms_causal.errors import UserError
 
-__all__ = ["beyond", "named_layers"]
+__all__ = ["all_but_first", "beyond", "listed_layers", "named_layers"]
 
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
@@ -28,7 +29,22 @@ def named_layers(method: str, parameter: str, text: str) -> range:
     )
 
 
-def beyond(parameter: str, layers: range, depth: int, of: str) -> str | None:
+def listed_layers(method: str, parameter: str, text: str) -> tuple[int, ...]:
+    """Return the layers that a text names by ranges, joined by ``|`` or commas, in order.
+
+    Raises:
+        UserError: the text is not of this form.
+    """
+    named = (named_layers(method, parameter, part) for part in re.split(r"[|,]", text))
+    return tuple(sorted({layer for layers in named for layer in layers}))
+
+
+def all_but_first(depth: int, count: int) -> range:
+    """Return all layers but the first ``count``; the last one at least."""
+    return range(min(count, depth - 1), depth)
+
+
+def beyond(parameter: str, layers: Sequence[int], depth: int, of: str) -> str | None:
     """Return why layers cannot be meant, in a model with ``depth`` of them, or None."""
     if layers[-1] < depth:
         return None

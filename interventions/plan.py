@@ -28,14 +28,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lmms_causal.errors import UserError
-from lmms_causal.interventions.attention.edits import (
-    AttentionEdit,
-    HeadReplace,
-    HeadScale,
-    Replace,
-    Segments,
-    Uniform,
-)
 from lmms_causal.interventions.contributions import (
     Branch,
     Control,
@@ -52,6 +44,7 @@ from lmms_causal.interventions.question import Assistant, Preparation, Question,
 
 if TYPE_CHECKING:
     from lmms_causal.interventions.adapter import ModelAdapter
+    from lmms_causal.interventions.attention.edits import AttentionEdit
 
 __all__ = [
     "Branch",
@@ -100,6 +93,12 @@ class Plan:
         return any(edit.reads_segments for edit in self.attention)
 
     @property
+    def reads_sentences(self) -> bool:
+        """Whether an edit means sentences of the user's turn."""
+        edits = (*self.attention, *(edit for branch in self.branches for edit in branch.attention))
+        return any(edit.reads_sentences for edit in edits)
+
+    @property
     def reads_parts(self) -> bool:
         """Whether it matters where the parts of a prompt are."""
         return bool(self.attention or self.residual or self.positions)
@@ -107,7 +106,13 @@ class Plan:
     @property
     def needs_positions(self) -> bool:
         """Whether an edit reads the position of each token."""
-        return any(isinstance(edit.operation, Segments) for edit in self.attention)
+        return any(edit.operation.stage == "all" for edit in self.attention)
+
+    @property
+    def keeps_all_keys(self) -> bool:
+        """Whether layers with a window must keep what has left it, because an edit may read it."""
+        edits = (*self.attention, *(edit for branch in self.branches for edit in branch.attention))
+        return self.needs_positions or any(edit.operation.reveals for edit in edits)
 
     @property
     def changes_logits(self) -> bool:
@@ -126,6 +131,7 @@ class Plan:
             self.steering is not None
             or any(increment.counts_tokens for increment in self.increments)
             or any(branch.first_token_only for branch in self.branches)
+            or any(edit.counts_tokens for edit in (*self.attention, *self.residual))
         )
 
     @property
@@ -208,18 +214,11 @@ def _composed(
     first: tuple[AttentionEdit, ...], second: tuple[AttentionEdit, ...]
 ) -> tuple[AttentionEdit, ...]:
     """Both lists of attention edits, if together they mean something."""
-    ours, theirs = ([edit.operation for edit in edits] for edits in (first, second))
-    for kinds, does in (
-        ((Segments,), "place segments"),
-        ((Replace, Uniform), "replace attention weights"),
-        ((HeadReplace,), "replace the outputs of heads"),
-    ):
-        if any(isinstance(it, kinds) for it in ours) and any(
-            isinstance(it, kinds) for it in theirs
-        ):
-            raise UserError(f"two interventions {does} and cannot be composed; use one")
-    inner = [it for it in (*ours, *theirs) if not isinstance(it, (HeadReplace, HeadScale))]
-    if any(isinstance(it, Segments) for it in inner) and len(inner) > 1:
+    ours, theirs = ({edit.operation.replaces for edit in edits} for edits in (first, second))
+    for does in (ours & theirs) - {""}:
+        raise UserError(f"two interventions {does} and cannot be composed; use one")
+    stages = [edit.operation.stage for edit in first + second]
+    if "all" in stages and any(stage not in ("all", "output") for stage in stages):
         raise UserError(
             "position-invariant attention computes masks and scores of its own: it cannot be "
             "composed with an intervention that edits those; use one"

@@ -12,23 +12,21 @@ and response caches, which record the model arguments only, change when the file
 
 from __future__ import annotations
 
-import hashlib
 import re
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from lmms_causal.errors import UserError, nearest
 from lmms_causal.interventions import registry
+from lmms_causal.interventions.pinned import read_pinned
 from lmms_causal.interventions.plan import Plan
 
 __all__ = ["Spec", "parse"]
 
 _ITEM = re.compile(r"(?P<name>[A-Za-z_]\w*)(?:\((?P<arguments>[^()]*)\))?")
 _NOTHING = {"", "none", "off"}
-_DIGEST_LENGTH = 8
 _RESERVED = ";()\n"
 
 
@@ -125,18 +123,8 @@ def _read_arguments(name: str, text: str | None) -> dict[str, str]:
 def _read_file(reference: str) -> list[tuple[str, dict[str, Any]]]:
     import yaml
 
-    name, _, pinned = reference.partition("#")
-    try:
-        content = Path(name).expanduser().read_bytes()
-    except OSError as error:
-        raise UserError(f"interventions=@{name}: cannot read the plan file: {error}") from None
-    digest = hashlib.sha256(content).hexdigest()[:_DIGEST_LENGTH]
-    if pinned != digest:
-        found = f"has content #{digest}, not #{pinned}" if pinned else "must be pinned"
-        raise UserError(
-            f"interventions=@{name}: the plan file {found}; write interventions=@{name}#{digest}, "
-            "so that results and caches identify its content"
-        )
+    content = read_pinned(reference, "interventions=@", "plan file")
+    name = reference.partition("#")[0]
     try:
         entries = yaml.safe_load(content) or []
     except yaml.YAMLError as error:

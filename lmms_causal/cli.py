@@ -31,7 +31,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from lmms_causal.commands import doctor, fetch, interventions, stubs, tasks_path
+    from lmms_causal.commands import (
+        attend,
+        convert,
+        doctor,
+        fetch,
+        interventions,
+        stubs,
+        tasks_path,
+    )
     from lmms_causal.compare import command as compare
 
     parser = argparse.ArgumentParser(
@@ -44,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "lm-eval", help="lm-eval's own command line with our models and tasks known to it"
     )
-    for module in (compare, interventions, doctor, tasks_path, stubs, fetch):
+    for module in (compare, interventions, doctor, attend, tasks_path, stubs, fetch, convert):
         module.add_parser(commands)
     return parser
 

@@ -6,6 +6,7 @@ found through transformers' own accessors.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,6 +38,8 @@ class Family:
             thumbnail), ``grid`` (as many as ``*_grid_thw`` says, in rows).
         square: whether the encoder sees square pictures of one size (patches in a square grid, with
             or without a class token), rather than a packed sequence of any shape.
+        tiles: whether all visual tokens come in square views as large as the overview: the picture,
+            or a tile of it, each.
     """
 
     model_type: str
@@ -46,6 +49,7 @@ class Family:
     projector: str
     overview: Literal["whole", "first", "last", "grid"]
     square: bool = True
+    tiles: bool = False
 
     def overview_tokens(self, config: Any) -> int | None:
         """Visual tokens of the overview of one picture, where the configuration fixes it."""
@@ -62,6 +66,11 @@ class Family:
             return int(config.mm_tokens_per_image)
         return patches
 
+    def view_side(self, config: Any) -> int | None:
+        """Tokens on a side of the views, where all visual tokens come in square ones; or None."""
+        count = self.overview_tokens(config) if self.tiles else None
+        return None if count is None else math.isqrt(count)
+
 
 def _side(size: Any) -> int:
     return int(size[0] if isinstance(size, (list, tuple)) else size)
@@ -74,7 +83,7 @@ _IDEFICS = ("vision_model", "encoder.layers", "self_attn", "connector")
 FAMILIES = {
     entry.model_type: entry
     for entry in (
-        Family("llava", *_LLAVA, overview="whole"),
+        Family("llava", *_LLAVA, overview="whole", tiles=True),
         Family("llava_next", *_LLAVA, overview="first"),
         Family("llava_onevision", *_LLAVA, overview="first"),
         Family("qwen2_vl", *_QWEN, overview="grid", square=False),
@@ -87,10 +96,11 @@ FAMILIES = {
             "attention",
             "multi_modal_projector",
             overview="last",
+            tiles=True,
         ),
-        Family("idefics3", *_IDEFICS, overview="last"),
-        Family("smolvlm", *_IDEFICS, overview="last"),
-        Family("gemma3", *_LLAVA, overview="first"),
+        Family("idefics3", *_IDEFICS, overview="last", tiles=True),
+        Family("smolvlm", *_IDEFICS, overview="last", tiles=True),
+        Family("gemma3", *_LLAVA, overview="first", tiles=True),
     )
 }
 """All entries by ``config.model_type``."""

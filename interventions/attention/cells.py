@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lmms_causal.interventions.attention.call import Call
-from lmms_causal.interventions.attention.edits import AttentionEdit, Coordinates
+from lmms_causal.interventions.attention.coordinates import Coordinates
+from lmms_causal.interventions.attention.edits import AttentionEdit
 from lmms_causal.interventions.attention.layout import Layout
 from lmms_causal.interventions.attention.spans import ALL, Span
 from lmms_causal.kernels.rotation import Rotation
@@ -31,6 +32,8 @@ class Part:
         seeds: a number a row ``[R]``, a function of its document.
         layout: what the columns are; None in a vision encoder, where no edit names a span.
         probes: by name and layer, outputs of all heads ``[R, H, d]`` at a probe's last token.
+        vision: by name and block, attention ``[pictures, 2, T]`` in the vision encoder.
+        counterparts: by name, for each column ``[R, L]`` of the prompt that of a probe's prompt.
         memory: what edits keep from pass to pass, by edit and layer.
         positions: position of each column, ``[R, N]``, or ``[axes, R, N]``; None where no edit
             reads it.
@@ -44,6 +47,8 @@ class Part:
     seeds: tuple[int, ...]
     layout: Layout | None = None
     probes: Mapping[str, Mapping[int, Tensor]] = field(default_factory=dict)
+    vision: Mapping[str, Mapping[int, Tensor]] = field(default_factory=dict)
+    counterparts: Mapping[str, Tensor | None] = field(default_factory=dict)
     memory: dict[Any, dict[str, Any]] = field(default_factory=dict)
     positions: Callable[[], Tensor] | None = None
     rotations: Sequence[Rotation] = ()
@@ -83,6 +88,11 @@ class Cells:
         where = self.part.span(edit.where.queries)
         return None if where is None else where.to(self.device)[:, self.query_columns]
 
+    def concern(self, edit: AttentionEdit) -> bool:
+        """Whether an edit means any query at hand: one of the prompt's only has no more to do."""
+        queries = self.queries(edit)
+        return queries is None or bool(queries.any())
+
     def region(self, edit: AttentionEdit, rows: Tensor, heads: Tensor) -> Tensor:
         """The cells an edit means among some queries and heads, bool ``[1|R, 1|h, 1|r, 1|n]``.
 
@@ -118,6 +128,8 @@ class Cells:
             self.key_columns,
             probe,
             self.memory(edit),
+            self.part.vision.get(edit.probe or "", {}),
+            self.part.counterparts.get(edit.probe or ""),
         )
 
     def memory(self, edit: AttentionEdit) -> dict[str, Any]:

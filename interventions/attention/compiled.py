@@ -63,12 +63,14 @@ def _attend(call: Call, edits: Sequence[AttentionEdit], cells: Cells) -> Tensor:
     hard_heads = _heads(written, cells, heads)
     if len(hard_rows) == len(rows) and len(hard_heads) == count:
         return explicit.attend(call, edits, cells, rows, heads)
-    fusible = [edit for edit in edits if _fusible(edit)]
+    fusible = [edit for edit in edits if _fusible(edit) and cells.concern(edit)]
     output = _biased(call, fusible, cells, rows, heads) if fusible else call.plain()
     if len(hard_rows) and len(hard_heads):
         output = output.clone()
         found = explicit.attend(call, edits, cells, hard_rows, hard_heads)
         output[:, hard_rows[:, None], hard_heads[None]] = found
+    elif len(hard_heads):
+        explicit.look(call, edits, cells, hard_heads)
     return output
 
 

@@ -3,34 +3,37 @@
 With ``s`` the scaled scores of a head, ``M`` what may be seen and ``o`` its output, a list of edits
 means, stage by stage and inside a stage in the order of the list,
 
-    mask      M' = (M or all Open) and not any Close           padding is never opened
+    mask      M' = (M or all Open) and not any Close
     score     s' = s + Bias, s + alpha |s|                      Bias, Gain
     weights   a = softmax over M' of s', then Scale, Uniform, Calibrate, Replace
     output    o = a v, then HeadScale, HeadReplace
 
-A query that may see nothing has output 0. :class:`Segments` replaces mask, scores and positions by
-those of position-invariant inference; only edits of the output go with it.
+A query that may see nothing has output 0. Padding is never opened, nor an answer's tokens to what
+stands before them: what is generated and scored, cached or not, then agrees. :class:`Segments`
+replaces mask, scores and positions by those of position-invariant inference; only edits of the
+output go with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
-
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from lmms_causal.interventions.attention.heads import ALL_HEADS, Heads
-from lmms_causal.interventions.attention.layout import Layout
 from lmms_causal.interventions.attention.spans import ALL, Span
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lmms_causal.interventions.attention.coordinates import Coordinates
+    from lmms_causal.interventions.attention.layout import Layout
 
 __all__ = [
     "AttentionEdit",
     "Bias",
     "Calibrate",
     "Close",
-    "Coordinates",
     "Gain",
     "HeadReplace",
     "HeadScale",
@@ -44,57 +47,52 @@ __all__ = [
 ]
 
 Layers = Callable[[int], Sequence[int]]
+Stage = Literal["mask", "score", "weights", "output", "all"]
+"""Of attention: what an operation changes; ``all`` replaces everything but the outputs' edits."""
+
+Pairs = Callable[["Layout", "Tensor", "Tensor"], "Tensor"]
+"""Which pairs are meant: layout, columns ``[r]`` of queries, ``[n]`` of keys, to bool
+``[R, r, n]``."""
 
 
-@dataclass(frozen=True)
-class Coordinates:
-    """Where the entries of a weight tensor are, independently of padding, cache and batch.
+class Operation:
+    """What can be done.
 
     Attributes:
-        layer: index of the layer in its tower.
-        queries: index ``[R, q]`` of each query, counted from the row's first real token.
-        keys: index ``[R, n]`` of each key; negative for padding.
-        seeds: a number a row ``[R]``, a function of its document.
-        layout: what all columns up to now are; None in a vision encoder.
-        query_columns: column ``[q]`` of each query.
-        key_columns: column ``[n]`` of each key.
-        probe: outputs of each head ``[R, H, d]`` at the last token of the probe's prompt, if the
-            edit reads one.
-        memory: kept by the edit from pass to pass of one generation, for this layer.
+        stage: what is changed.
+        replaces: what two operations cannot both do, for the message; empty where they can.
+        reveals: whether queries may see what the model would hide, or forget.
     """
 
-    layer: int
-    queries: Tensor
-    keys: Tensor
-    seeds: tuple[int, ...]
-    layout: Layout | None = None
-    query_columns: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
-    key_columns: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
-    probe: Tensor | None = None
-    memory: dict[str, Any] = field(default_factory=dict)
-
-
-Pairs = Callable[[Layout], Tensor]
-"""Which pairs of columns are meant, ``[R, N, N]`` bool, query by key."""
+    stage: ClassVar[Stage]
+    replaces: ClassVar[str] = ""
+    reveals: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
-class Open:
+class Open(Operation):
     """Let the queries see the keys, where ``pairs`` holds if it is given."""
 
+    stage: ClassVar[Stage] = "mask"
+    reveals: ClassVar[bool] = True
+
     pairs: Pairs | None = None
 
 
 @dataclass(frozen=True)
-class Close:
+class Close(Operation):
     """Hide the keys from the queries, where ``pairs`` holds if it is given."""
 
+    stage: ClassVar[Stage] = "mask"
+
     pairs: Pairs | None = None
 
 
 @dataclass(frozen=True)
-class Bias:
+class Bias(Operation):
     """Add to the scaled scores; by layer if a function of its index."""
+
+    stage: ClassVar[Stage] = "score"
 
     amount: float | Callable[[int], float]
 
@@ -104,27 +102,42 @@ class Bias:
 
 
 @dataclass(frozen=True)
-class Gain:
-    """``s + alpha |s|``, as PAI and PAINT raise the scores of picture tokens."""
+class Gain(Operation):
+    """``s + alpha |s|``, as PAI and PAINT raise the scores of picture tokens.
 
-    alpha: float
+    Attributes:
+        alpha: a number; or a function of the coordinates, to an amount ``[R, n]`` for each key.
+    """
+
+    stage: ClassVar[Stage] = "score"
+
+    alpha: float | Callable[[Coordinates], Tensor]
+
+    def of(self, where: Callable[[], Coordinates]) -> float | Tensor:
+        """The amount, to be multiplied with scores ``[R, h, r, n]``."""
+        return self.alpha(where())[:, None, None] if callable(self.alpha) else self.alpha
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(Operation):
     """Multiply weights by a factor; with ``renormalise`` rows sum to 1 again."""
+
+    stage: ClassVar[Stage] = "weights"
 
     factor: float
     renormalise: bool = True
 
 
 @dataclass(frozen=True)
-class Uniform:
+class Uniform(Operation):
     """The same weight for everything that may be seen."""
+
+    stage: ClassVar[Stage] = "weights"
+    replaces: ClassVar[str] = "replace attention weights"
 
 
 @dataclass(frozen=True)
-class Replace:
+class Replace(Operation):
     """Weights from weights.
 
     Attributes:
@@ -133,11 +146,14 @@ class Replace:
             depend on itself only: rows may come in pieces.
     """
 
+    stage: ClassVar[Stage] = "weights"
+    replaces: ClassVar[str] = "replace attention weights"
+
     function: Callable[[Tensor, Tensor, Coordinates], Tensor]
 
 
 @dataclass(frozen=True)
-class Calibrate:
+class Calibrate(Operation):
     """Move attention from sinks to the rest of each row (ACT, arXiv 2406.15765).
 
     A sink is a key, not the row's first token, whose mean weight over the prompt's queries that may
@@ -148,15 +164,20 @@ class Calibrate:
         beta: what is left of a sink's weight.
         threshold: of the mean weight; None for ``over_length / N`` with ``N`` prompt tokens.
         over_length: see ``threshold``.
+        first_found: whether the first sink found is spared, whichever it is, as in the released
+            code, rather than the row's first token.
     """
+
+    stage: ClassVar[Stage] = "weights"
 
     beta: float
     threshold: float | None
     over_length: float = 5.0
+    first_found: bool = False
 
 
 @dataclass(frozen=True)
-class HeadScale:
+class HeadScale(Operation):
     """Multiply the outputs of heads.
 
     Attributes:
@@ -164,22 +185,29 @@ class HeadScale:
             last token and those of the probe, which returns ``[R, H]``.
     """
 
+    stage: ClassVar[Stage] = "output"
+
     factor: float | Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class HeadReplace:
+class HeadReplace(Operation):
     """Replace the outputs of heads.
 
     Attributes:
         values: ``coordinates -> [R or 1, q or 1, H, d]``.
+        known: ``coordinates -> [R, q]`` bool, the queries that there is a value for; None: all.
     """
 
+    stage: ClassVar[Stage] = "output"
+    replaces: ClassVar[str] = "replace the outputs of heads"
+
     values: Callable[[Coordinates], Tensor]
+    known: Callable[[Coordinates], Tensor] | None = None
 
 
 @dataclass(frozen=True)
-class Segments:
+class Segments(Operation):
     """Attention that does not depend on the order of segments (PINE, arXiv 2407.01100).
 
     Attributes:
@@ -188,23 +216,11 @@ class Segments:
         visible: whether segments see each other (``mutual``) or each its ``own`` only.
     """
 
+    stage: ClassVar[Stage] = "all"
+    replaces: ClassVar[str] = "place segments"
+
     order: Literal["importance", "reverse", "sequential", "stacked"] = "importance"
     visible: Literal["mutual", "own"] = "mutual"
-
-
-Operation = (
-    Open
-    | Close
-    | Bias
-    | Gain
-    | Scale
-    | Uniform
-    | Replace
-    | Calibrate
-    | HeadScale
-    | HeadReplace
-    | Segments
-)
 
 
 @dataclass(frozen=True)
@@ -238,18 +254,26 @@ class AttentionEdit:
         everywhere: whether branches are edited too, because the edit is part of how the model reads
             a prompt, rather than of what is contrasted.
         probe: the name of the plan's probe that the operation reads.
+        counts_tokens: whether a text that is scored must say where its answer begins, because the
+            answer would be edited as the prompt is.
     """
 
     operation: Operation
     where: Where = Where()
     everywhere: bool = False
     probe: str | None = None
+    counts_tokens: bool = False
 
     @property
     def reads_segments(self) -> bool:
         """Whether it means declared segments."""
         spans = (self.where.queries, self.where.keys)
         return isinstance(self.operation, Segments) or any(it.reads_segments for it in spans)
+
+    @property
+    def reads_sentences(self) -> bool:
+        """Whether it means sentences of the user's turn."""
+        return any(it.reads_sentences for it in (self.where.queries, self.where.keys))
 
     @property
     def neutral(self) -> bool:

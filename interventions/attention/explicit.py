@@ -7,6 +7,7 @@ Queries come in pieces, so that no more than a piece's weights are in memory.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,8 +25,9 @@ from lmms_causal.interventions.attention.edits import (
     Scale,
     Uniform,
 )
+from lmms_causal.interventions.attention.layout import Layout
 
-__all__ = ["attend", "may_see", "pieces", "weights"]
+__all__ = ["attend", "look", "may_see", "pieces", "weights"]
 
 _ENTRIES = 2**23  # of weights in memory at a time
 
@@ -52,6 +54,14 @@ def attend(
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous()
 
 
+def look(call: Call, edits: Sequence[AttentionEdit], cells: Cells, heads: Tensor) -> None:
+    """Take down what edits of later queries need of this pass, in which they edit none."""
+    for index, edit in enumerate(edits):
+        if isinstance(edit.operation, Calibrate) and "sinks" not in cells.memory(edit):
+            own = call.of_heads(heads) if len(heads) < call.query.shape[1] else call
+            _sinks(own, _before(edits, index), edit.operation, edit, cells, heads)
+
+
 def pieces(call: Call, rows: Tensor) -> Sequence[Tensor]:
     """Split query indices so that the weights of a piece are few enough to hold."""
     each = call.query.shape[0] * call.query.shape[1] * call.key.shape[2]
@@ -69,9 +79,10 @@ def weights(
             case Bias() as bias:
                 region = cells.region(edit, rows, heads)
                 scores = scores + bias.of(cells.layer) * region
-            case Gain(alpha):
+            case Gain() as gain:
                 region = cells.region(edit, rows, heads)
-                scores = scores + alpha * scores.abs() * region
+                amount = gain.of(partial(cells.coordinates, edit, rows))
+                scores = scores + amount * scores.abs() * region
     found = softmax_over(scores, allowed)
     for index, edit in enumerate(edits):
         region = cells.region(edit, rows, heads)
@@ -84,7 +95,7 @@ def weights(
             case Uniform():
                 found = torch.where(region, _normalised(allowed.to(found.dtype)), found)
             case Calibrate() as calibrate:
-                sinks = _sinks(call, edits[:index], calibrate, edit, cells, heads)
+                sinks = _sinks(call, _before(edits, index), calibrate, edit, cells, heads)
                 found = torch.where(region, _calibrated(found, sinks, calibrate.beta), found)
             case Replace(function):
                 where = cells.coordinates(edit, rows)
@@ -111,10 +122,27 @@ def may_see(
                 allowed = allowed & ~region
             else:
                 if layout is not None:
-                    real = layout.real.to(cells.device)
-                    region = region & real[:, None, None, cells.key_columns]
+                    region = region & _may_open(layout, cells, rows)
                 allowed = allowed | region
     return allowed
+
+
+def _may_open(layout: Layout, cells: Cells, rows: Tensor) -> Tensor:
+    """Pairs that may be opened, bool ``[R, 1, r, n]``: no padding, no answer before it is written.
+
+    What a query of the prompt saw of the answer would say more when the answer is scored than when
+    it is generated.
+    """
+    real = layout.real.to(cells.device)[:, None, None, cells.key_columns]
+    answer = layout.generated.to(cells.device)[:, None, None, cells.key_columns]
+    ahead = cells.key_columns[None] > cells.query_columns[rows][:, None]
+    return real & ~(answer & ahead)
+
+
+def _before(edits: Sequence[AttentionEdit], index: int) -> list[AttentionEdit]:
+    """The edits that are done before one of the weights: all of mask and scores, others so far."""
+    stages = (Open, Close, Bias, Gain)
+    return [it for i, it in enumerate(edits) if i < index or isinstance(it.operation, stages)]
 
 
 def _normalised(rows: Tensor, otherwise: Tensor | None = None) -> Tensor:
@@ -171,22 +199,26 @@ def _found_sinks(
     received = call.query.new_zeros(
         len(call.query), len(heads), call.key.shape[2], dtype=torch.float32
     )
-    seen = torch.zeros_like(received[:, :1])
+    seen = torch.zeros_like(received)
     asks = prompt[:, cells.query_columns]
     for piece in pieces(call, torch.arange(call.query.shape[2], device=cells.device)):
         asking = asks[:, None, piece, None]
         found = weights(call, before, cells, piece, heads)
         received += (found * asking).sum(dim=2)
-        seen += (call.allowed(piece)[:, :1] & asking).sum(dim=2)
+        seen += (may_see(call, before, cells, piece, heads) & asking).sum(dim=2)
     mean = received / seen.clamp(min=1)
     if calibrate.threshold is None:
         threshold = (calibrate.over_length / length.clamp(min=1)).to(mean.dtype)[:, None, None]
         sinks = mean > threshold
     else:
         sinks = mean > calibrate.threshold
-    first = prompt.long().argmax(dim=1)
     columns = cells.key_columns
-    sinks = sinks & (columns[None] != first[:, None])[:, None] & prompt[:, None, columns]
+    sinks = sinks & prompt[:, None, columns]
+    if calibrate.first_found:
+        sinks = sinks & (sinks.long().cumsum(dim=-1) > 1)
+    else:
+        first = prompt.long().argmax(dim=1)
+        sinks = sinks & (columns[None] != first[:, None])[:, None]
     placed = torch.zeros(*sinks.shape[:2], layout.width, dtype=torch.bool, device=cells.device)
     placed[..., columns] = sinks
     return placed

@@ -1,14 +1,18 @@
-"""Sets of query heads: the same in every layer (``0,3-5``) or by layer (``12.3,14.0-2``)."""
+"""Sets of query heads: the same in every layer (``0|3-5``) or by layer (``12.3|14.0-2``)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lmms_causal.errors import UserError
 
-__all__ = ["ALL_HEADS", "Heads", "parse_heads"]
+if TYPE_CHECKING:
+    from lmms_causal.interventions.adapter import ModelAdapter
+
+__all__ = ["ALL_HEADS", "Heads", "parse_heads", "query_heads"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Heads:
         if self.everywhere is None:
             return "all"
         pairs = [f"{layer}.{head}" for layer, head in sorted(self.by_layer)]
-        return ",".join([*map(str, sorted(self.everywhere)), *pairs])
+        return "|".join([*map(str, sorted(self.everywhere)), *pairs])
 
 
 ALL_HEADS = Heads()
@@ -62,6 +66,9 @@ _ITEM = re.compile(r"(?:(\d+)\.)?(\d+)(?:-(\d+))?")
 def parse_heads(method: str, parameter: str, text: str) -> Heads:
     """Return the heads that a text names; ``all`` for all.
 
+    They are joined by ``|`` in a spec, because harnesses split it at commas; elsewhere a comma
+    serves as well.
+
     Raises:
         UserError: the text is not of this form.
     """
@@ -69,12 +76,12 @@ def parse_heads(method: str, parameter: str, text: str) -> Heads:
         return ALL_HEADS
     everywhere: set[int] = set()
     by_layer: set[tuple[int, int]] = set()
-    for item in text.split(","):
+    for item in re.split("[|,]", text):
         match = _ITEM.fullmatch(item.strip())
         if match is None or int(match[2]) > int(match[3] or match[2]):
             raise UserError(
-                f"intervention {method}: {parameter}={text} names heads as 0,3-5 (in every layer), "
-                "as layer.head such as 12.3,14.0-2, or with all"
+                f"intervention {method}: {parameter}={text} names heads as 0|3-5 (in every layer), "
+                "as layer.head such as 12.3|14.0-2, or with all"
             )
         heads = range(int(match[2]), int(match[3] or match[2]) + 1)
         if match[1] is None:
@@ -82,3 +89,8 @@ def parse_heads(method: str, parameter: str, text: str) -> Heads:
         else:
             by_layer.update((int(match[1]), head) for head in heads)
     return Heads(frozenset(everywhere), frozenset(by_layer))
+
+
+def query_heads(adapter: ModelAdapter) -> int:
+    """Return the number of query heads of each of a model's decoder layers."""
+    return int(adapter.model.config.get_text_config().num_attention_heads)

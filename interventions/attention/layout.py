@@ -27,14 +27,15 @@ class Role(IntEnum):
 
     PADDING = -1
     SYSTEM = 0
-    """Before the user's last turn: system prompt, template, earlier turns; words a method added.
-    What a template writes around pictures, wherever they are."""
+    """Before the user's last turn: system prompt, template, earlier turns; words a method added."""
     TURN = 1
     """The user's last turn, its pictures apart."""
     IMAGE = 2
     TAIL = 3
     """What the chat template writes after the user's last turn."""
     GENERATED = 4
+    AROUND = 5
+    """What the template writes around pictures of the user's last turn, which are not its words."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Layout:
         roles = torch.full_like(ids, Role.SYSTEM, dtype=torch.int8)
         roles[(columns >= start) & (columns < stop)] = Role.TURN
         roles[columns >= stop] = Role.TAIL
-        roles[_around_pictures(ids, visual, adapter)] = Role.SYSTEM
+        roles[(roles == Role.TURN) & _around_pictures(ids, visual, adapter)] = Role.AROUND
         roles[visual] = Role.IMAGE
         roles[:, end:] = Role.GENERATED
         roles[~real] = Role.PADDING

@@ -35,8 +35,15 @@ def last_weights(
 
 
 @contextmanager
-def head_outputs(modules: Sequence[nn.Module], *, last: bool = True) -> Iterator[dict[int, Tensor]]:
+def head_outputs(
+    modules: Sequence[nn.Module], *, last: bool = True, of: Sequence[int] | None = None
+) -> Iterator[dict[int, Tensor]]:
     """Collect the outputs of all heads, before the output projection, while the block runs.
+
+    Args:
+        modules: the attention modules of the tower, all of them, in order.
+        last: whether those of the last query are enough.
+        of: the layers looked at; None for all.
 
     Yields:
         For each layer ``[B, H, d]`` of the last query of the newest pass, or with ``last=False``
@@ -46,6 +53,8 @@ def head_outputs(modules: Sequence[nn.Module], *, last: bool = True) -> Iterator
 
     def visit(layer: int, call: Call) -> None:
         assert call.output is not None
+        if of is not None and layer not in of:
+            return
         found[layer] = call.output[:, -1] if last else call.output
 
     with observing(modules, visit):

@@ -29,8 +29,11 @@ def edited(output: Tensor, edit: AttentionEdit, cells: Cells) -> Tensor:
                 changed = output * chosen[:, None, :, None].to(output.dtype)
             else:
                 changed = output * factor
-        case HeadReplace(values):
-            changed = values(cells.coordinates(edit, rows)).to(output.dtype)
+        case HeadReplace(values, known):
+            where = cells.coordinates(edit, rows)
+            changed = values(where).to(output.dtype)
+            if known is not None:
+                region = region & known(where)[..., None, None]
         case _:
             raise TypeError(f"{edit.operation} is not an edit of the output")
     return torch.where(region, changed, output)

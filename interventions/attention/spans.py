@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import reduce
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from lmms_causal.errors import UserError
-from lmms_causal.interventions.attention.layout import Layout, Role
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lmms_causal.interventions.attention.layout import Layout
 
 __all__ = [
     "ALL",
@@ -33,6 +34,7 @@ __all__ = [
     "Span",
     "parse_span",
     "segment",
+    "sentence",
     "tokens",
 ]
 
@@ -42,9 +44,9 @@ class Span:
     """A set of tokens.
 
     Attributes:
-        kind: how it is made: a name of :data:`NAMES`, or ``segment``, ``tokens``, ``or``, ``and``,
-            ``not``.
-        numbers: of a segment (group, index), or of a range of tokens (first, last).
+        kind: how it is made: a name of :data:`NAMES`, or ``segment``, ``sentences``, ``tokens``,
+            ``or``, ``and``, ``not``.
+        numbers: of a segment (group, index), of a range of tokens or sentences (first, last).
         of: the spans it is made of.
     """
 
@@ -54,36 +56,10 @@ class Span:
 
     def resolve(self, layout: Layout) -> Tensor:
         """Return which columns are in the span, ``[R, N]`` bool. Padding never is."""
-        return self._columns(layout) & layout.real
+        # spans are named in specs, which are read where torch is not wanted yet
+        from lmms_causal.interventions.attention.columns import columns
 
-    def _columns(self, layout: Layout) -> Tensor:
-        roles = layout.roles
-        if self.kind in _ROLES:
-            return roles == _ROLES[self.kind]
-        if self.kind == "or":
-            return reduce(torch.logical_or, (span._columns(layout) for span in self.of))
-        if self.kind == "and":
-            return reduce(torch.logical_and, (span._columns(layout) for span in self.of))
-        if self.kind == "not":
-            return ~self.of[0]._columns(layout)
-        if self.kind == "segment":
-            return layout.segment(*self.numbers)
-        if self.kind == "segments":
-            return layout.segments > 0
-        if self.kind == "prompt":
-            return roles != Role.GENERATED
-        index = layout.real.long().cumsum(dim=1) - 1  # of each token in its row
-        if self.kind == "tokens":
-            return (index >= self.numbers[0]) & (index <= self.numbers[1])
-        if self.kind == "bos":
-            return index == 0
-        if self.kind == "question":
-            image = roles == Role.IMAGE
-            later = image.flip(1).long().cumsum(dim=1).flip(1) == 0
-            return (roles == Role.TURN) & later
-        last = torch.zeros_like(layout.real)
-        last[:, layout.prompt_end - 1] = True
-        return last if self.kind == "last" else last | layout.generated | (self.kind == "all")
+        return columns(self, layout) & layout.real
 
     def __or__(self, other: Span) -> Span:
         return Span("or", of=(self, other))
@@ -98,9 +74,10 @@ class Span:
         if self.kind == "segment":
             group, index = self.numbers
             return f"segment{index}" if group == 1 else f"segment{group}.{index}"
-        if self.kind == "tokens":
+        if self.kind in ("tokens", "sentences"):
             first, last = self.numbers
-            return f"{first}" if first == last else f"{first}-{last}"
+            named = "sentence" if self.kind == "sentences" else ""
+            return f"{named}{first}" if first == last else f"{named}{first}-{last}"
         if self.kind == "not":
             return f"!{self.of[0]}"
         if self.of:
@@ -112,14 +89,17 @@ class Span:
         """Whether the span is of declared segments."""
         return self.kind in ("segment", "segments") or any(it.reads_segments for it in self.of)
 
+    @property
+    def names_answer(self) -> bool:
+        """Whether the span depends on where the prompt ends and the answer begins."""
+        names = ("prompt", "generated", "last", "predicting", "tail", "turn", "question")
+        return self.kind in names or any(it.names_answer for it in self.of)
 
-_ROLES = {
-    "system": Role.SYSTEM,
-    "turn": Role.TURN,
-    "image": Role.IMAGE,
-    "tail": Role.TAIL,
-    "generated": Role.GENERATED,
-}
+    @property
+    def reads_sentences(self) -> bool:
+        """Whether the span is of sentences of the user's turn."""
+        return self.kind == "sentences" or any(it.reads_sentences for it in self.of)
+
 
 ALL = Span("all")
 BOS = Span("bos")
@@ -128,7 +108,7 @@ SYSTEM = Span("system")
 TURN = Span("turn")
 IMAGE = Span("image")
 QUESTION = Span("question")
-"""The user's words after the last picture."""
+"""The user's turn after the last picture, with what the template writes between both."""
 TAIL = Span("tail")
 PROMPT = Span("prompt")
 GENERATED = Span("generated")
@@ -153,12 +133,18 @@ def segment(index: int, group: int = 1) -> Span:
     return Span("segment", (group, index))
 
 
+def sentence(first: int, last: int | None = None) -> Span:
+    """Return sentences of the user's last turn, counted from 1, both ends included."""
+    return Span("sentences", (first, first if last is None else last))
+
+
 def tokens(first: int, last: int) -> Span:
     """Return the tokens ``first`` to ``last`` of a row, counted from 0, both ends included."""
     return Span("tokens", (first, last))
 
 
 _SEGMENT = re.compile(r"segment(?:(\d+)\.)?(\d+)")
+_SENTENCES = re.compile(r"sentence(\d+)(?:-(\d+))?")
 _TOKENS = re.compile(r"(\d+)(?:-(\d+))?")
 
 
@@ -166,7 +152,8 @@ def parse_span(method: str, parameter: str, text: str) -> Span:
     """Return the span that a text names: ``image``, ``a|b``, ``a&b``, ``!a``, ``segment2``.
 
     A range such as ``3-9`` counts tokens from 0, both ends included. ``!`` binds strongest, ``|``
-    weakest. ``segment2.1`` is the first segment of the second group.
+    weakest. ``segment2.1`` is the first segment of the second group, and ``sentence3-4`` are
+    sentences of the user's last turn, counted from 1.
 
     Raises:
         UserError: the text is not of this form.
@@ -179,12 +166,15 @@ def parse_span(method: str, parameter: str, text: str) -> Span:
             return NAMES[word]
         if match := _SEGMENT.fullmatch(word):
             return segment(int(match[2]), int(match[1] or 1))
+        match = _SENTENCES.fullmatch(word)
+        if match and 1 <= int(match[1]) <= int(match[2] or match[1]):
+            return sentence(int(match[1]), int(match[2] or match[1]))
         match = _TOKENS.fullmatch(word)
         if match and int(match[1]) <= int(match[2] or match[1]):
             return tokens(int(match[1]), int(match[2] or match[1]))
         raise UserError(
             f"intervention {method}: {parameter}={text} names tokens by {', '.join(NAMES)}, "
-            "segment2, or a range such as 5-20, joined by |, & and !"
+            "segment2, sentence3, or a range such as 5-20, joined by |, & and !"
         )
 
     def joined(parts: list[Span], kind: str) -> Span:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from lmms_causal.interventions.attention.edits import Coordinates
+from lmms_causal.interventions.attention.coordinates import Coordinates
 from lmms_causal.interventions.edits.draws import permuted, shuffled, uniform
 from lmms_causal.interventions.edits.vision import patches_per_side
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from lmms_causal.interventions.attention.edits import Coordinates
+    from lmms_causal.interventions.attention.coordinates import Coordinates
 
 __all__ = ["permuted", "shuffled", "uniform"]
 

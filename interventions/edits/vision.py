@@ -16,10 +16,12 @@ from torch import Tensor
 from lmms_causal.interventions.adapter import ModelAdapter
 from lmms_causal.interventions.attention.call import Call
 from lmms_causal.interventions.attention.cells import Part
-from lmms_causal.interventions.attention.edits import AttentionEdit, Coordinates, Replace
+from lmms_causal.interventions.attention.coordinates import Coordinates
+from lmms_causal.interventions.attention.edits import AttentionEdit, Replace
+from lmms_causal.interventions.attention.explicit import pieces
 from lmms_causal.interventions.attention.running import editing, observing
 
-__all__ = ["edited_weights", "patches_per_side", "scaled_features"]
+__all__ = ["edited_weights", "patches_per_side", "received", "scaled_features"]
 
 WeightFunction = Callable[[Tensor, Tensor, Coordinates], Tensor]
 """As :attr:`Replace.function`."""
@@ -87,6 +89,31 @@ def scaled_features(
             yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def received(adapter: ModelAdapter, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:
+    """Collect the attention that each token gets in some blocks while the block of code runs.
+
+    Yields:
+        For each block ``[pictures, 2, T]``, float32: the weights of the first token's query (the
+        class token, where there is one), and the mean over all queries, both summed over heads.
+    """
+    found: dict[int, Tensor] = {}
+
+    def record(layer: int, call: Call) -> None:
+        if layer not in layers:
+            return
+        rows = torch.arange(call.query.shape[2], device=call.query.device)
+        first = call.weights(rows[:1]).sum(dim=(1, 2))
+        total = torch.zeros_like(first)
+        for piece in pieces(call, rows):
+            total += call.weights(piece).sum(dim=(1, 2))
+        both = torch.stack([first, total / len(rows)], dim=1)
+        found[layer] = torch.cat([found[layer], both]) if layer in found else both
+
+    with observing(adapter.vision_attention, record):
+        yield found
 
 
 def patches_per_side(tokens: int) -> int:

@@ -12,6 +12,7 @@ from lmms_causal.errors import UserError
 from lmms_causal.interventions.adapter import ModelAdapter
 from lmms_causal.interventions.edits import tokens
 from lmms_causal.interventions.edits.media import has_pixels
+from lmms_causal.interventions.edits.vision import received
 from lmms_causal.interventions.engine.request import Request
 from lmms_causal.interventions.plan import Branch
 
@@ -74,6 +75,21 @@ class Pictures:
         features = self._encode(dict(self._source), inputs["input_ids"])
         kept = {k: v for k, v in inputs.items() if not k.startswith("pixel_values")}
         return {**kept, "mm_encoder_outputs": features}
+
+    def attention(self, inputs: Mapping[str, Any], blocks: Sequence[int]) -> dict[int, Tensor]:
+        """Encode the factual pictures once more, to see what some blocks of the encoder attend to.
+
+        Returns:
+            By block what :func:`~.vision.received` collects, in the order of the pictures, those of
+            the first row first; empty without pictures.
+        """
+        media = dict(_media_of(inputs) if self._source is None else self._source)
+        media.pop("mm_encoder_outputs", None)
+        if not has_pixels(media):
+            return {}
+        with received(self._adapter, blocks) as found:
+            self._adapter.model._prepare_multimodal_encoder_kwargs_for_generation(media)
+        return found
 
     def _replaced(self, branch: Branch, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         """The picture tensors that a branch replaces."""

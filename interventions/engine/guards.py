@@ -152,8 +152,11 @@ def obstacle(plan: Plan, adapter: ModelAdapter) -> str | None:
         if (reason := requirement(adapter)) is not None:
             return reason
     branches = list(plan.branches)
-    looks = plan.attention or any(probe.heads for probe in plan.probes)
+    looks = plan.attention or any(probe.heads or probe.outputs for probe in plan.probes)
     if looks and (reason := not_editable(adapter.attention)) is not None:
+        return reason
+    watches = adapter.sees and any(probe.vision for probe in plan.probes)
+    if watches and (reason := not_editable(adapter.vision_attention)) is not None:
         return reason
     if plan.steering is not None:
         branches.append(plan.steering.negative)

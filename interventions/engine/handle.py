@@ -197,7 +197,7 @@ class Handle:
             kwargs["past_key_values"] = BranchedCache(
                 self._model.config.get_text_config(decoder=True),
                 (branch.name for branch in branches),
-                keep_all=self.plan.needs_positions,
+                keep_all=self.plan.keeps_all_keys,
             )
             kwargs["cache_implementation"] = None  # a checkpoint may name the default kind
         if "inputs" in kwargs and kwargs.get("input_ids") is None:

@@ -17,9 +17,11 @@ from torch.nn.functional import pad
 
 from lmms_causal.interventions.adapter import ModelAdapter
 from lmms_causal.interventions.attention.cells import Part
-from lmms_causal.interventions.attention.edits import AttentionEdit, Coordinates
+from lmms_causal.interventions.attention.coordinates import Coordinates
+from lmms_causal.interventions.attention.edits import AttentionEdit
 from lmms_causal.interventions.attention.layout import Layout
 from lmms_causal.interventions.attention.running import editing
+from lmms_causal.interventions.attention.sentences import with_sentences
 from lmms_causal.interventions.contributions import ResidualEdit
 from lmms_causal.interventions.edits.residual import changed
 from lmms_causal.interventions.engine.probing import Probed
@@ -64,23 +66,30 @@ class Scopes:
     def start(self, inputs: Mapping[str, Any], request: Request, prompt_length: int | None) -> None:
         """Look at the factual prompt."""
         if self.active:
-            self._layouts[FACTUAL] = Layout.of(inputs, self.adapter, request.parts, prompt_length)
+            layout = Layout.of(inputs, self.adapter, request.parts, prompt_length)
+            if self.plan.reads_sentences:
+                layout = with_sentences(layout, inputs["input_ids"], self.adapter.tokenizer)
+            self._layouts[FACTUAL] = layout
 
     def labelled(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return factual inputs with what each token is, as further inputs a token."""
         if FACTUAL not in self._layouts:
             return dict(inputs)
         layout = self._layouts[FACTUAL].extended(inputs["input_ids"].shape[1])
-        return {**inputs, "roles": layout.roles, "segments": layout.segments}
+        found = {"roles": layout.roles, "segments": layout.segments}
+        if layout.sentences is not None:
+            found["sentences"] = layout.sentences
+        return {**inputs, **found}
 
     def take_labels(self, name: str, inputs: dict[str, Any]) -> None:
         """Take a branch's labels out of its inputs, after its tokens were edited."""
         if "roles" in inputs:
-            layout = Layout(inputs.pop("roles"), inputs.pop("segments"))
+            roles, segments = inputs.pop("roles"), inputs.pop("segments")
             if "attention_mask" in inputs:
-                padding = inputs["attention_mask"] == 0
-                layout = Layout(layout.roles.masked_fill(padding, -1), layout.segments)
-            self._layouts[name] = layout
+                roles = roles.masked_fill(inputs["attention_mask"] == 0, -1)
+            sentences = inputs.pop("sentences", None)
+            side = self._layouts[FACTUAL].side
+            self._layouts[name] = Layout(roles, segments, side, sentences)
 
     def stack(self, widths: Mapping[str, int]) -> None:
         """Follow prompts that are padded on the left to share a batch."""
@@ -120,8 +129,9 @@ class Scopes:
                 stack.enter_context(editing(self.adapter.attention, parts))
             for name, rows in blocks:
                 if name == FACTUAL and self.plan.residual:
+                    columns = columns_of(inputs)  # the cache grows while the pass runs
                     changes = [
-                        (layer, edit.at, partial(self._changed, edit, layer, rows, inputs))
+                        (layer, edit.at, partial(self._changed, edit, layer, rows, inputs, columns))
                         for edit in self.plan.residual
                         for layer in edit.layers(self.adapter.depth)
                     ]
@@ -134,6 +144,8 @@ class Scopes:
     def _part(self, name: str, rows: slice, inputs: Mapping[str, Any]) -> Part:
         by_layer: dict[int, list[AttentionEdit]] = {}
         for edit in self.edits_of(name):
+            if edit.neutral:
+                continue
             for layer in edit.where.of(self.adapter.depth):
                 by_layer.setdefault(layer, []).append(edit)
         cache = inputs.get("past_key_values")
@@ -147,6 +159,8 @@ class Scopes:
             self.seeds,
             None if layout is None else layout.extended(columns),
             {probe: found.heads for probe, found in self.probed.items()},
+            {probe: found.vision for probe, found in self.probed.items()},
+            {probe: found.counterparts for probe, found in self.probed.items()},
             self._memories.setdefault(name, {}),
             lambda: self._positions[name],
             self.rotations,
@@ -158,13 +172,13 @@ class Scopes:
         layer: int,
         rows: slice,
         inputs: Mapping[str, Any],
+        columns: int,
         states: Tensor,
     ) -> Tensor:
         """The states of one layer after one edit of the residual stream."""
-        columns = columns_of(inputs)
         here = torch.arange(columns - states.shape[1], columns, device=states.device)
         layout = self._layout(FACTUAL)
-        probe = self.probed[edit.probe].states.get(layer) if edit.probe else None
+        found = self.probed[edit.probe] if edit.probe else Probed()
         where = Coordinates(
             layer,
             here[None] - _padding(inputs, rows)[:, None].to(here.device),
@@ -173,8 +187,10 @@ class Scopes:
             None if layout is None else layout.extended(columns),
             here,
             here,
-            probe,
+            found.states.get(layer),
             self._memories.setdefault(FACTUAL, {}).setdefault((edit, layer), {}),
+            counterparts=found.counterparts,
+            tokens=inputs["input_ids"][rows],
         )
         return edit.function(states, where)
 

@@ -129,10 +129,11 @@ class Session:
         if self._plan.probes:
             prompt = prompt_part(inputs, self._prompt_length)
             self._scopes.probed = {
-                probe.name: probed(self._adapter, self._forward, probe, prompt)
+                probe.name: probed(self._adapter, self._forward, probe, prompt, self._pictures)
                 for probe in self._plan.probes
             }
-            self.passes += len(self._plan.probes) * len(self._with_image)
+            run = sum(probe.reads for probe in self._plan.probes)
+            self.passes += run * len(self._with_image)
         if steering and (steering.negative.without_image is None or self._with_image.any()):
             prompt = prompt_part(inputs, self._prompt_length)
             self._vectors = steering_vectors(

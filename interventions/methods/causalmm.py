@@ -76,12 +76,8 @@ from torch import Tensor
 
 from lmms_causal.errors import UserError
 from lmms_causal.interventions.adapter import ModelAdapter
-from lmms_causal.interventions.attention.edits import (
-    AttentionEdit,
-    Coordinates,
-    Replace,
-    Where,
-)
+from lmms_causal.interventions.attention.coordinates import Coordinates
+from lmms_causal.interventions.attention.edits import AttentionEdit, Replace, Where
 from lmms_causal.interventions.edits.counterfactual import (
     Kind,
     released_factors,

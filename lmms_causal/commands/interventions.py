@@ -13,7 +13,7 @@ from lmms_causal.interventions.spec import parse
 
 __all__ = ["add_parser", "pages", "write"]
 
-_WIDTH = 14  # of the longest name the listing is laid out for
+_WIDTH = max(map(len, registry.names()))
 
 
 def add_parser(commands: Any) -> None:

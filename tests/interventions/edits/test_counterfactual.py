@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lmms_causal.interventions.attention.edits import Coordinates
+from lmms_causal.interventions.attention.coordinates import Coordinates
 from lmms_causal.interventions.edits.counterfactual import (
     released_factors,
     released_rows,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lmms_causal.interventions.attention.edits import Coordinates
+from lmms_causal.interventions.attention.coordinates import Coordinates
 from lmms_causal.interventions.edits.draws import permuted, uniform
 
 

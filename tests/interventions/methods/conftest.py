@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import copy
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,3 +170,41 @@ def runs(tiny: Callable[[str], tuple[Any, Any]]) -> Callable[[str], Runs]:
         return Runs(model, processor, [Prompt(t, p if sees else ()) for t, p in shown])
 
     return get
+
+
+Change = Callable[[int, Tensor, Tensor], "tuple[Tensor, Tensor]"]
+"""Layer, scores ``[1, H, q, n]`` and what may be seen ``[1, 1, q, n]``, to both as changed."""
+
+
+@contextmanager
+def _rewritten(model: Any, change: Change) -> Iterator[Any]:
+    """A copy whose decoder attends in plain softmax attention, with scores and mask changed."""
+    copied = copy.deepcopy(model)
+    copied.set_attn_implementation("eager")
+    modules = [layer.self_attn for layer in copied.get_decoder().layers]
+    file = sys.modules[type(modules[0]).__module__]
+    original = file.eager_attention_forward  # type: ignore[attr-defined]
+
+    def attention(
+        module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **kwargs: Any
+    ):
+        if not any(module is it for it in modules):
+            return original(module, query, key, value, attention_mask, **kwargs)
+        groups = query.shape[1] // key.shape[1]
+        key, value = (states.repeat_interleave(groups, dim=1) for states in (key, value))
+        scores = (query @ key.mT).double() * kwargs["scaling"]
+        scores, seen = change(modules.index(module), scores, attention_mask > -1e30)
+        weights = scores.masked_fill(~seen, -torch.inf).softmax(-1).to(value.dtype)
+        return (weights @ value).transpose(1, 2), weights
+
+    try:
+        file.eager_attention_forward = attention  # type: ignore[attr-defined]
+        yield copied
+    finally:
+        file.eager_attention_forward = original  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def rewritten() -> Callable[[Any, Change], AbstractContextManager[Any]]:
+    """``with rewritten(model, change) as copied``: see :data:`Change`. No cache, one prompt."""
+    return _rewritten

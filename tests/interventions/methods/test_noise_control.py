@@ -39,7 +39,7 @@ def test_as_long_as_the_increment_and_in_another_direction(runs, family):
 
 def test_the_length_is_that_of_the_sum_and_of_the_kept_tokens(runs):
     run = runs("llava")
-    methods = "cfg(scale=2)+pai(gamma=2;beta=0.2)"
+    methods = "cfg(scale=2)+pai(alpha=0;gamma=2;beta=0.2)"
     plain, aimed = scored(run, None), scored(run, methods)
     random = scored(run, f"{methods}+noise_control")
     kept = plain.softmax(-1) >= 0.2 * plain.softmax(-1).amax(-1, keepdim=True)
@@ -71,7 +71,7 @@ def test_draws_are_a_documents_own(runs):
 
 @pytest.mark.parametrize("family", ["llava", "qwen2_vl", "gemma3"])
 def test_all_ways_of_running_agree(runs, family):
-    runs(family).agrees("pai(gamma=4;beta=0)+noise_control")
+    runs(family).agrees("pai(alpha=0;gamma=4;beta=0)+noise_control")
 
 
 def test_nothing_to_control_is_refused():

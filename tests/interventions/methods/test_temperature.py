@@ -35,7 +35,10 @@ def test_divides_the_combined_logits_on_the_tokens_of_the_factual_ones(runs):
         logits = (3 * factual - 2 * text) / 0.5
         return logits.masked_fill(factual < factual.max() + math.log(0.1), -math.inf)
 
-    for spec in ("temperature(value=0.5)+pai(gamma=3)", "pai(gamma=3)+temperature(value=0.5)"):
+    for spec in (
+        "temperature(value=0.5)+pai(alpha=0;gamma=3)",
+        "pai(alpha=0;gamma=3)+temperature(value=0.5)",
+    ):
         run.follows(spec, expected)
 
 
