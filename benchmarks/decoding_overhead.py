@@ -34,7 +34,7 @@ VISUAL = (
     "vcd(beta=0)",
     "m3id(alpha=1)",
     "cfg",
-    "pai",
+    "pai(alpha=0)",
     "icd",
     "causalmm(modality=language)",
     "causalmm(modality=both)",

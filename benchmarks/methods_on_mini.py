@@ -3,8 +3,9 @@
 One lmms-eval run a method on the bundled model, through the real command line; all runs are paired
 with the plain run by document, and Holm's correction runs over the whole table. For a method that
 adds an increment to the logits, the row ``+noise_control`` adds a random one of the same norm: what
-it gains as well is not owed to the method's direction. ``--markdown FILE`` writes the table. Runs
-are kept in ``--output``; one that is there already is not made again.
+it gains as well is not owed to the method's direction. ``--family`` chooses methods that contrast
+logits and prepare questions, or those that edit attention and states. ``--markdown FILE`` writes
+the table. Runs are kept in ``--output``; one that is there already is not made again.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ CONTRASTS = (
     "icd",
     "cfg",
     "m3id(alpha=1;t0=10)",
-    "pai",
+    "pai(alpha=0)",
     "causalmm(modality=vision)",
     "causalmm(modality=language)",
     "causalmm(modality=both)",
@@ -49,7 +50,20 @@ OTHERS = (
     "best_of_n(n=2;by=majority)",
     "temperature(value=0.5)",
     "cfg+re2",
-    "vcd(noise_step=999)+pai",
+    "vcd(noise_step=999)+pai(alpha=0)",
+)
+ATTENTION = (
+    "vhr",
+    "pai(gamma=1)",
+    "pai",
+    "paint",
+    "act",
+    "pasta(highlight=image)",
+    "cca",
+    "mma",
+    "knockout(queries=predicting;keys=image)",
+    "head_ablate(heads=1.0)",
+    "token_prepend",
 )
 
 
@@ -112,9 +126,13 @@ def main() -> int:
     arguments: argparse.ArgumentParser = parser(__doc__)
     arguments.add_argument("--markdown", type=Path, metavar="FILE", help="write the table here")
     arguments.add_argument("--output", type=Path, default=Path("runs/methods_on_mini"))
+    arguments.add_argument("--family", choices=("decoding", "attention"), default="decoding")
     given = arguments.parse_args()
-    specs = [name for spec in CONTRASTS for name in (spec, f"{spec}+noise_control")]
-    specs += OTHERS
+    if given.family == "attention":
+        specs = list(ATTENTION)
+    else:
+        specs = [name for spec in CONTRASTS for name in (spec, f"{spec}+noise_control")]
+        specs += OTHERS
     if given.quick:
         specs = ["re2(times=1)", "vcd(noise_step=999)", "vcd(noise_step=999)+noise_control"]
     else:
