@@ -11,14 +11,14 @@ The *factual* pass is the model on the prompt as it was asked. A plan names
 * **rewrites** and **preparations** of the question before it becomes tokens;
 * a **selection** among several answers, a **temperature**, a **control**.
 
-Composition. With ``l`` the factual logits of the (possibly steered) pass, ``d_m`` the increment of
+Composition. With ``l`` the factual logits of the (possibly edited) pass, ``d_m`` the increment of
 method ``m`` and ``K_b(l)`` the tokens with ``p >= b * max p`` under ``l``, the decoded logits are
 
     (l + sum_m d_m) / temperature     on the intersection of all K_b(l), else -inf
 
-Every increment and every set is computed from the same ``l``, so the order in which methods are
-named does not matter. One contrast ``(1 + a) l - a c`` is the increment ``a (l - c)``. Nothing here
-runs a model; :mod:`~lmms_causal.interventions.engine` does.
+Every increment and every set is computed from the same ``l``, so the order in which such methods
+are named does not matter. One contrast ``(1 + a) l - a c`` is the increment ``a (l - c)``. Nothing
+here runs a model; :mod:`~lmms_causal.interventions.engine` does.
 """
 
 from __future__ import annotations

@@ -150,10 +150,14 @@ def index(obstacles: Mapping[str, Obstacles]) -> str:
         _table(("method", "what it does", "cost"), rows),
         "## Composition",
         markdown(rule),
-        "Rewrites of the question run first, then preparations, each in the order named. A spec is "
-        "refused, before a model is loaded, if two of its methods steer, set a temperature, select "
-        "or control, if two mean different things by a branch of one name, or if a control has "
-        "nothing to control.",
+        "Rewrites of the question run first, then preparations, each in the order named. Edits of "
+        "attention and of the residual stream come before any increment; they apply stage by stage "
+        "(mask, scores, weights, outputs), inside a stage in the order named, which is the one "
+        "place where the order matters. A spec is refused, before a model is loaded, if two of its "
+        "methods steer, set positions or a temperature, select, control, place segments, or "
+        "replace attention weights or outputs; if one edits masks or scores beside segments; if "
+        "two mean different things by a branch of one name; or if a control has nothing to "
+        "control.",
         "## Model families",
         "What the engine says about a tiny model of each family, with the parameters of the "
         "method's example; the reasons are numbered below the table. Models of other families are "

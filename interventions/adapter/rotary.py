@@ -25,6 +25,9 @@ __all__ = ["rotary_obstacle", "rotations"]
 _FIRST, _SECOND = 7, 19
 """The positions compared."""
 
+_TOKENS = 1000
+"""How many of the vocabulary's first tokens one is chosen from to be read."""
+
 
 def rotations(adapter: ModelAdapter) -> tuple[Rotation, ...]:
     """Return the rotation of each decoder layer; of nothing where it does not look at positions.
@@ -102,7 +105,8 @@ def _queries_at(adapter: ModelAdapter, position: int, axis: int | None = None) -
     def visit(layer: int, call: Call) -> None:
         queries[layer] = call.query.float()
 
-    token = weight[weight.float().norm(dim=1).argmax()][None, None]
+    first = weight[:_TOKENS]  # some tokens' embeddings are zero, such as that of padding
+    token = first[first.float().norm(dim=1).argmax()][None, None]
     with torch.no_grad(), observing(adapter.attention, visit):
         adapter.decoder(inputs_embeds=token, position_ids=positions, use_cache=False)
     return [queries[layer] for layer in range(adapter.depth)]
