@@ -21,6 +21,7 @@ from lmms_causal.interventions.adapter import ModelAdapter
 from lmms_causal.interventions.edits import tokens
 from lmms_causal.interventions.edits.hidden import recorded, steered
 from lmms_causal.interventions.edits.media import has_pixels
+from lmms_causal.interventions.engine.branching import BranchInputs
 from lmms_causal.interventions.engine.cache import BranchedCache
 from lmms_causal.interventions.engine.encoding import Pictures
 from lmms_causal.interventions.engine.guards import check_pictures
@@ -70,14 +71,16 @@ class Session:
         self._execution = execution
         self._pictures = Pictures(adapter, request, generation)
         self._scopes = Scopes(adapter, plan, rotations)
-        self._step = -1
+        self._branch_inputs = BranchInputs(adapter, self._pictures, self._scopes)
         self._prompt_length = request.prompt_length
         self._with_image = torch.empty(0)
         self._active: list[Branch] = []
         self._seeds: tuple[int, ...] = ()
-        self._masks: dict[str, Tensor] = {}
-        self._positions: dict[str, Tensor] = {}
         self._vectors: dict[int, Tensor] = {}
+
+    @property
+    def _step(self) -> int:
+        return self._branch_inputs.step
 
     @property
     def _scoring(self) -> bool:
@@ -87,16 +90,13 @@ class Session:
         """Run one step: the factual output with its logits replaced by the combined ones."""
         if self._step < 0:
             self._start(inputs)
-        self._step += 1
+        self._branch_inputs.step += 1
         cache = inputs.get("past_key_values")
         branches = [b for b in self._active if not (b.first_token_only and self._step > 0)]
         if isinstance(cache, BranchedCache) and self._step > 0:
-            self._masks = {
-                name: torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-                for name, mask in self._masks.items()
-            }
+            self._branch_inputs.grow()
             if cache.blocks > 1:
-                return self._run_stacked(inputs, branches, cache)
+                return self._run_stacked(inputs, branches)
         return self._run_paired(inputs, branches, cache)
 
     def _start(self, inputs: Mapping[str, Any]) -> None:
@@ -125,6 +125,7 @@ class Session:
             self._seeds = self._scopes.seeds = seeds_of(self._request, inputs)
         elif self._scopes.active:
             raise UserError("an intervention on attention needs input_ids, not inputs_embeds")
+        self._branch_inputs.prompt_length = self._prompt_length
         self._scopes.start(inputs, self._request, self._prompt_length)
         if self._plan.probes:
             prompt = prompt_part(inputs, self._prompt_length)
@@ -181,7 +182,7 @@ class Session:
     ) -> Any:
         """Run the passes one after the other; after a prompt, perhaps join their caches."""
         inputs = self._pictures.encoded_once(inputs, branches)
-        own_inputs = {branch.name: self._inputs_of(branch, inputs, cache) for branch in branches}
+        own_inputs = {it.name: self._branch_inputs.of(it, inputs, cache) for it in branches}
         rows = slice(0, len(self._with_image))
         output, hidden = self._run_factual(dict(inputs), [(FACTUAL, rows)])
         logits = {}
@@ -197,7 +198,9 @@ class Session:
                 logits[branch.name] = pad(found, (0, 0, 0, behind))
             self.passes += len(self._with_image)
         if cache is not None and self._step == 0:
-            self._join(inputs, branches, cache)
+            lasting = [branch for branch in branches if not branch.first_token_only]
+            if lasting and self._execution != "paired" and cache.stackable:
+                self._branch_inputs.join(inputs, lasting, cache)
             output.past_key_values = cache
         offsets = {
             branch.name: self._in_step(branch, inputs, own_inputs[branch.name])
@@ -211,38 +214,10 @@ class Session:
             return 0
         return int(inputs["input_ids"].shape[1]) - self._prompt_length
 
-    def _join(
-        self, inputs: Mapping[str, Any], branches: Sequence[Branch], cache: BranchedCache
-    ) -> None:
-        """Make one batch of the caches, from the second token on."""
-        lasting = [branch for branch in branches if not branch.first_token_only]
-        if self._execution == "paired" or not lasting or not cache.stackable:
-            return
-        factual = self._masks.get("", _mask_of(inputs))
-        masks = [factual, *(self._masks.get(branch.name, factual) for branch in lasting)]
-        width = max(mask.shape[1] for mask in masks)
-        stacked = [pad(mask.long(), (width - mask.shape[1], 0)) for mask in masks]
-        cache.stack([branch.name for branch in lasting])
-        self._scopes.stack(dict.fromkeys((FACTUAL, *(b.name for b in lasting)), width))
-        self._masks = {"": torch.cat(stacked)}
-
-    def _run_stacked(
-        self, inputs: dict[str, Any], branches: Sequence[Branch], cache: BranchedCache
-    ) -> Any:
+    def _run_stacked(self, inputs: dict[str, Any], branches: Sequence[Branch]) -> Any:
         """Run one decoding step of all branches as one batch, the factual rows first."""
         rows = len(self._with_image)
-        own: dict[str, Any] = {}
-        for name, value in inputs.items():
-            if isinstance(value, Tensor) and value.ndim and value.shape[0] == rows:
-                value = torch.cat([value] * cache.blocks)
-            own[name] = value
-        mask = self._masks[""]
-        own["attention_mask"] = None if mask.all() else mask
-        positions = inputs.get("position_ids")
-        if positions is not None:
-            own["position_ids"] = torch.cat(
-                [positions, *(self._position_of(branch, positions) for branch in branches)], dim=-2
-            )
+        own = self._branch_inputs.stacked(inputs, branches, rows)
         names = (FACTUAL, *(branch.name for branch in branches))
         blocks = [(name, slice(rows * i, rows * (i + 1))) for i, name in enumerate(names)]
         output, hidden = self._run_factual(own, blocks)
@@ -252,42 +227,6 @@ class Session:
         logits = {branch.name: part for branch, part in zip(branches, others, strict=True)}
         hidden = {layer: states[:rows] for layer, states in hidden.items()}
         return self._finish(output, hidden, logits, inputs, {})
-
-    def _position_of(self, branch: Branch, factual: Tensor) -> Tensor:
-        """Positions ``[..., B, 1]`` of the newest token in a branch's own prompt."""
-        if branch.name not in self._positions:
-            return factual
-        return self._positions[branch.name] + self._step
-
-    # --- the inputs of a branch -------------------------------------------------------------------
-
-    def _inputs_of(
-        self, branch: Branch, inputs: Mapping[str, Any], cache: BranchedCache | None
-    ) -> dict[str, Any]:
-        """The forward inputs of a branch."""
-        own = dict(inputs)
-        decoding = cache is not None and self._step > 0
-        if cache is not None:
-            own["past_key_values"] = cache.branches[branch.name]
-        else:
-            own["use_cache"] = False
-        if branch.tokens is not None and decoding:
-            mask = self._masks[branch.name]
-            own["attention_mask"] = None if mask.all() else mask
-            if inputs.get("position_ids") is not None:
-                own["position_ids"] = self._position_of(branch, inputs["position_ids"])
-            return own
-        if branch.tokens is not None:
-            labelled = self._scopes.labelled(own)
-            own = tokens.edited(labelled, branch.tokens, self._adapter, self._prompt_length)
-            self._scopes.take_labels(branch.name, own)
-            if cache is not None:
-                self._masks[branch.name] = own["attention_mask"]
-                if "position_ids" in own:
-                    self._positions[branch.name] = own["position_ids"][..., -1:]
-        if not branch.keeps_pictures and not decoding:
-            self._pictures.show(branch, own)
-        return own
 
     # --- what becomes of the logits ---------------------------------------------------------------
 
@@ -322,8 +261,3 @@ class Session:
         if result is not None:
             output.logits = result
         return output
-
-
-def _mask_of(inputs: Mapping[str, Any]) -> Tensor:
-    mask: Tensor | None = inputs.get("attention_mask")
-    return torch.ones_like(inputs["input_ids"]) if mask is None else mask
