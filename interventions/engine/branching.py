@@ -1,4 +1,4 @@
-"""What each branch's pass is given: tokens, masks, positions of its own, then a share of a batch."""
+"""What each branch's pass is given: tokens, masks and positions, then a share of a batch."""
 
 from __future__ import annotations
 
