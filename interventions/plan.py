@@ -16,9 +16,9 @@ method ``m`` and ``K_b(l)`` the tokens with ``p >= b * max p`` under ``l``, the 
 
     (l + sum_m d_m) / temperature     on the intersection of all K_b(l), else -inf
 
-Every increment and every set is computed from the same ``l``, so the order in which such methods
-are named does not matter. One contrast ``(1 + a) l - a c`` is the increment ``a (l - c)``. Nothing
-here runs a model; :mod:`~lmms_causal.interventions.engine` does.
+Every increment and every set is computed from the same ``l``, so the order in which methods are
+named does not matter to them. One contrast ``(1 + a) l - a c`` is the increment ``a (l - c)``.
+Nothing here runs a model; :mod:`~lmms_causal.interventions.engine` does.
 """
 
 from __future__ import annotations

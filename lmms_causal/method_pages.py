@@ -140,7 +140,7 @@ def index(obstacles: Mapping[str, Obstacles]) -> str:
     pages = [read(name) for name in registry.names()]
     rows = [(f"[{it.name}]({it.name}.md)", markdown(it.summary), markdown(it.cost)) for it in pages]
     text = inspect.getdoc(language) or ""
-    rule = text.partition("Composition. ")[2].partition(" Nothing here")[0]
+    rule = text.partition("Composition. ")[2].partition("Nothing here")[0].rstrip()
     parts = [
         MARKER,
         "# Interventions",
@@ -221,6 +221,8 @@ def _default(field: Field[Any]) -> str:
     else:
         return "required"
     text = str(value)
+    if not text:
+        return "empty"
     return f"`{text.lower() if value is None or isinstance(value, bool) else text}`"
 
 

@@ -9,7 +9,7 @@ Equations
 With ``x`` the prompt as asked and ``x'`` another prompt, ``h`` the residual stream behind a layer
 (``at=residual``), or the output of a head before the output projection (``at=heads``)::
 
-    h[layer, (head,) t](x)  <-  h[layer, (head,) t'](x')      for t in the span ``queries``
+    h[layer, (head,) t](x)  <-  h[layer, (head,) t'](x')      for t in the span queries
 
 ``x'`` has other words (``find``, ``replace``), another picture (``image``), or both. A token ``t``
 that both prompts have is its own counterpart ``t'``. Where words of several tokens are exchanged
