@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 __all__ = ["parse_letter", "parse_word", "parse_yes_no", "strip_reasoning"]
 
 _REASONING = r"(?:think|thinking|thought|reasoning|analysis)"
-_CLOSED_BLOCK = re.compile(rf"<({_REASONING})>.*?</\1>", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(rf"<(/?)({_REASONING})>", re.IGNORECASE)
 _STRAY_END = re.compile(rf"^.*</{_REASONING}>", re.IGNORECASE | re.DOTALL)
 _STRAY_START = re.compile(rf"<{_REASONING}>.*$", re.IGNORECASE | re.DOTALL)
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
@@ -51,9 +51,34 @@ def strip_reasoning(text: str) -> str:
     >>> strip_reasoning("<think>A or B?</think> B")
     'B'
     """
-    text = _CLOSED_BLOCK.sub(" ", text)
-    text = _STRAY_END.sub(" ", text)
+    text = _STRAY_END.sub(" ", _without_closed_blocks(text))
     return _STRAY_START.sub(" ", text).strip()
+
+
+def _without_closed_blocks(text: str) -> str:
+    """The text with a blank for each start tag up to the next end tag of its name.
+
+    In linear time: a pattern would look through all that follows for every tag that is never
+    closed, and a model that repeats one writes thousands.
+    """
+    tags = list(_TAG.finditer(text))
+    ends: dict[str, list[re.Match[str]]] = {}
+    for tag in tags:
+        if tag[1]:
+            ends.setdefault(tag[2].lower(), []).append(tag)
+    used = dict.fromkeys(ends, 0)
+    pieces, place = [], 0
+    for tag in tags:
+        if tag[1] or tag.start() < place:
+            continue
+        name = tag[2].lower()
+        behind = ends.get(name, [])
+        while used.get(name, 0) < len(behind) and behind[used[name]].start() < tag.end():
+            used[name] += 1
+        if used.get(name, 0) < len(behind):
+            pieces.append(text[place : tag.start()])
+            place = behind[used[name]].end()
+    return " ".join([*pieces, text[place:]])
 
 
 def parse_letter(text: str, options: Mapping[str, str] | Sequence[str]) -> str | None:
