@@ -1,0 +1,37 @@
+"""``lmms-causal export``: a task of ours as a folder for a pull request to its harness."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from lmms_causal.tasks import HARNESSES
+
+__all__ = ["add_parser"]
+
+
+def add_parser(commands: Any) -> None:
+    """Add the sub-command."""
+    parser = commands.add_parser(
+        "export", help="write a task as a folder without imports of ours, for a pull request"
+    )
+    parser.add_argument("task", metavar="TASK", help="a task or group, e.g. causal_vqa_mini")
+    parser.add_argument("--to", required=True, choices=sorted(HARNESSES), help="the harness")
+    parser.add_argument("folder", metavar="DIR", type=Path, help="a folder that is not there yet")
+    parser.add_argument(
+        "--all", action="store_true", help="every task and group of the benchmark TASK is of"
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from lmms_causal.export import export
+
+    done = export(arguments.task, arguments.to, arguments.folder, everything=arguments.all)
+    run = "lmms-eval" if arguments.to == "lmms-eval" else "lm-eval run"
+    print(f"{len(done.tasks)} tasks and {len(done.groups)} groups in {done.folder}:")
+    print(*(f"  {file}" for file in done.files), sep="\n")
+    print(f"packages: {', '.join(done.packages) or 'none'}")
+    print(f"try: {run} --include_path {done.folder} --tasks {arguments.task} --limit 8 ...")
+    return 0
