@@ -33,8 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     from lmms_causal.commands import (
         attend,
+        centerbench,
         convert,
         doctor,
+        export,
         fetch,
         interventions,
         stubs,
@@ -52,7 +54,18 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "lm-eval", help="lm-eval's own command line with our models and tasks known to it"
     )
-    for module in (compare, interventions, doctor, attend, tasks_path, stubs, fetch, convert):
+    for module in (
+        compare,
+        interventions,
+        doctor,
+        attend,
+        tasks_path,
+        stubs,
+        fetch,
+        convert,
+        centerbench,
+        export,
+    ):
         module.add_parser(commands)
     return parser
 

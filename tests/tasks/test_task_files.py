@@ -34,7 +34,10 @@ LM_EVAL = [name for name in catalogue.names("lm-eval") if catalogue.members(name
 GROUPS = [name for name in catalogue.names() if catalogue.members(name) != (name,)]
 
 
-TEXT_ONLY = ("judge_pairs", "multi_doc_qa")
+TEXT_ONLY = ("judge_pairs", "multi_doc_qa", "centerbench")
+COMPANIONS = ("pope_strict", "mme_subscores", "mme_hallucination", "amber", "vlind", "mmhal")
+TEXT_ONLY += ("ocw", "vcrbench_causal")  # or videos, which are no pictures
+FIRST_VERSION = ("mucr", "mme_cc", *COMPANIONS)
 
 
 @pytest.fixture(autouse=True)
@@ -42,17 +45,28 @@ def _offline(
     tiny_release: SimpleNamespace,
     tiny_pairs: Path,
     tiny_questions: Path,
+    tiny_mme_cc: SimpleNamespace,  # its judge is replaced by that of the companions
+    tiny_centers: Path,
+    tiny_mucr: Path,
+    tiny_companions: SimpleNamespace,
+    tiny_videos: Path,
+    tiny_walls: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
 def _shows_a_picture(name: str) -> bool:
-    return "blind" not in name and not name.startswith(TEXT_ONLY)
+    return not ("blind" in name or name.endswith("_text") or name.startswith(TEXT_ONLY))
+
+
+def _labels(name: str, doc: dict) -> list[str]:
+    """What stands before each picture: nothing, unless a document shows several."""
+    return (doc.get("labels") or [""]) if _shows_a_picture(name) else []
 
 
 def _version(name: str) -> float:
-    return 1.0 if "options" in name or name.startswith(TEXT_ONLY) else 1.1
+    return 1.0 if "options" in name or name.startswith((*TEXT_ONLY, *FIRST_VERSION)) else 1.1
 
 
 @pytest.mark.parametrize("name", LMMS_EVAL)
@@ -62,7 +76,7 @@ def test_lmms_eval_builds_requests_with_pictures(name: str, load_lmms_eval: Call
     task.build_all_requests(limit=2)
     doc = task.test_docs()[0]
     assert task.instances and float(task.VERSION) == _version(name)
-    pictures = int(_shows_a_picture(name))
+    pictures = len(_labels(name, doc))
     if chooses:
         context, continuation, doc_to_visual, *_ = task.instances[0].args
         assert (context, continuation) == (doc["text"], task.doc_to_choice(doc)[0])
@@ -88,9 +102,10 @@ def test_lm_eval_builds_requests_with_pictures(name: str, load_lm_eval: Callable
     if not _shows_a_picture(name):
         assert args[0] == doc["text"] and len(args) == 2
     else:
-        (picture,) = args[2]["visual"]
-        assert args[0] == f"<image>{doc['text']}"
-        assert isinstance(picture, Image.Image) and picture.mode == "RGB"
+        shown, labels = args[2]["visual"], _labels(name, doc)
+        assert args[0] == "".join(f"{label}<image>" for label in labels) + doc["text"]
+        assert len(shown) == len(labels)
+        assert all(isinstance(picture, Image.Image) and picture.mode == "RGB" for picture in shown)
     if task.OUTPUT_TYPE == "generate_until":
         assert args[1]["until"] == [] and args[1]["max_gen_toks"] > 0
     else:

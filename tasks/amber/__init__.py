@@ -1,0 +1,1 @@
+"""`amber_discriminative` and `amber_generative`: AMBER, yes/no questions and descriptions."""

@@ -1,0 +1,18 @@
+"""``process_results``, the same for both harnesses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lmms_causal.tasks.amber import scoring
+
+
+def question(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, Any]:
+    """``amber_discriminative`` and its blind twin."""
+    return scoring.score_question(doc, results[0])
+
+
+def description(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, Any]:
+    """``amber_generative`` and its blind twin."""
+    return scoring.score_description(doc, results[0])

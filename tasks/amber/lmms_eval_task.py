@@ -1,0 +1,43 @@
+"""What the lmms-eval task files name: documents and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from lmms_causal.command_line import one_line_errors
+from lmms_causal.tasks.amber import documents, images
+
+if TYPE_CHECKING:
+    import datasets
+    from PIL import Image
+
+
+def _process_docs(variant: str) -> Callable[[datasets.Dataset], datasets.Dataset]:
+    """``process_docs`` of one task: the manifest it is given stands for the questions."""
+
+    @one_line_errors
+    def process_docs(manifest: datasets.Dataset) -> datasets.Dataset:
+        return documents.dataset(variant)
+
+    process_docs.__qualname__ = process_docs.__name__ = f"documents_of_{variant}"
+    return process_docs
+
+
+amber_discriminative = _process_docs("amber_discriminative")
+amber_discriminative_blind = _process_docs("amber_discriminative_blind")
+amber_discriminative_lite = _process_docs("amber_discriminative_lite")
+amber_discriminative_lite_blind = _process_docs("amber_discriminative_lite_blind")
+amber_generative = _process_docs("amber_generative")
+amber_generative_blind = _process_docs("amber_generative_blind")
+
+
+@one_line_errors
+def picture(doc: Mapping[str, Any]) -> list[Image.Image]:
+    """``doc_to_visual``: the document's picture."""
+    return [images.open_image(doc)]
+
+
+def no_picture(doc: Mapping[str, Any]) -> list[Image.Image]:
+    """``doc_to_visual`` of the blind controls."""
+    return []

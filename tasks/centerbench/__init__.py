@@ -1,0 +1,1 @@
+"""CenterBench: center-embedded sentences, plausible and implausible, six levels deep."""

@@ -1,0 +1,1 @@
+"""`mme_subscores`: MME with every sub-score, and its hallucination subset."""

@@ -1,0 +1,1 @@
+"""`mucr`: MuCR, which of four near-alike pictures follows from this one, and through what."""

@@ -1,0 +1,1 @@
+"""`ocw`: Only Connect Walls, sixteen clues into four groups, and what connects each group."""

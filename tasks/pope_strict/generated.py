@@ -1,0 +1,13 @@
+"""``process_results``, the same for both harnesses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lmms_causal.tasks.pope_strict import scoring
+
+
+def answer(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, Any]:
+    """All tasks of this benchmark."""
+    return scoring.score_answer(doc, results[0])

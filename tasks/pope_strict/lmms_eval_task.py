@@ -1,0 +1,57 @@
+"""What the lmms-eval task files name: documents and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from lmms_causal.command_line import one_line_errors
+from lmms_causal.tasks.pope_strict import documents, images
+
+if TYPE_CHECKING:
+    import datasets
+    from PIL import Image
+
+
+def _process_docs(variant: str) -> Callable[[datasets.Dataset], datasets.Dataset]:
+    """``process_docs`` of one task: the manifest it is given stands for the questions."""
+
+    @one_line_errors
+    def process_docs(manifest: datasets.Dataset) -> datasets.Dataset:
+        return documents.dataset(variant)
+
+    process_docs.__qualname__ = process_docs.__name__ = f"documents_of_{variant}"
+    return process_docs
+
+
+pope_strict_coco_random = _process_docs("pope_strict_coco_random")
+pope_strict_coco_random_blind = _process_docs("pope_strict_coco_random_blind")
+pope_strict_coco_popular = _process_docs("pope_strict_coco_popular")
+pope_strict_coco_popular_blind = _process_docs("pope_strict_coco_popular_blind")
+pope_strict_coco_adversarial = _process_docs("pope_strict_coco_adversarial")
+pope_strict_coco_adversarial_blind = _process_docs("pope_strict_coco_adversarial_blind")
+pope_strict_aokvqa_random = _process_docs("pope_strict_aokvqa_random")
+pope_strict_aokvqa_random_blind = _process_docs("pope_strict_aokvqa_random_blind")
+pope_strict_aokvqa_popular = _process_docs("pope_strict_aokvqa_popular")
+pope_strict_aokvqa_popular_blind = _process_docs("pope_strict_aokvqa_popular_blind")
+pope_strict_aokvqa_adversarial = _process_docs("pope_strict_aokvqa_adversarial")
+pope_strict_aokvqa_adversarial_blind = _process_docs("pope_strict_aokvqa_adversarial_blind")
+pope_strict_gqa_random = _process_docs("pope_strict_gqa_random")
+pope_strict_gqa_random_blind = _process_docs("pope_strict_gqa_random_blind")
+pope_strict_gqa_popular = _process_docs("pope_strict_gqa_popular")
+pope_strict_gqa_popular_blind = _process_docs("pope_strict_gqa_popular_blind")
+pope_strict_gqa_adversarial = _process_docs("pope_strict_gqa_adversarial")
+pope_strict_gqa_adversarial_blind = _process_docs("pope_strict_gqa_adversarial_blind")
+pope_strict_lite = _process_docs("pope_strict_lite")
+pope_strict_lite_blind = _process_docs("pope_strict_lite_blind")
+
+
+@one_line_errors
+def picture(doc: Mapping[str, Any]) -> list[Image.Image]:
+    """``doc_to_visual``: the document's picture."""
+    return [images.open_image(doc)]
+
+
+def no_picture(doc: Mapping[str, Any]) -> list[Image.Image]:
+    """``doc_to_visual`` of the blind controls."""
+    return []

@@ -1,0 +1,1 @@
+"""`vlind`: VLind-Bench, how far answers about a picture come from language priors."""
