@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lmms_causal.command_line import one_line_errors
 from lmms_causal.tasks.amber import documents, images
+from lmms_causal.tasks.manifests import documents_of
 
 if TYPE_CHECKING:
-    import datasets
     from PIL import Image
 
 
-def _process_docs(variant: str) -> Callable[[datasets.Dataset], datasets.Dataset]:
-    """``process_docs`` of one task: the manifest it is given stands for the questions."""
-
-    @one_line_errors
-    def process_docs(manifest: datasets.Dataset) -> datasets.Dataset:
-        return documents.dataset(variant)
-
-    process_docs.__qualname__ = process_docs.__name__ = f"documents_of_{variant}"
-    return process_docs
-
-
-amber_discriminative = _process_docs("amber_discriminative")
-amber_discriminative_blind = _process_docs("amber_discriminative_blind")
-amber_discriminative_lite = _process_docs("amber_discriminative_lite")
-amber_discriminative_lite_blind = _process_docs("amber_discriminative_lite_blind")
-amber_generative = _process_docs("amber_generative")
-amber_generative_blind = _process_docs("amber_generative_blind")
+amber_discriminative = documents_of("amber_discriminative", documents.dataset)
+amber_discriminative_blind = documents_of("amber_discriminative_blind", documents.dataset)
+amber_discriminative_lite = documents_of("amber_discriminative_lite", documents.dataset)
+amber_discriminative_lite_blind = documents_of("amber_discriminative_lite_blind", documents.dataset)
+amber_generative = documents_of("amber_generative", documents.dataset)
+amber_generative_blind = documents_of("amber_generative_blind", documents.dataset)
 
 
 @one_line_errors

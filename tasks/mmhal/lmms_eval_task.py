@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lmms_causal.command_line import one_line_errors
+from lmms_causal.tasks.manifests import documents_of
 from lmms_causal.tasks.mmhal import documents, images
 
 if TYPE_CHECKING:
-    import datasets
     from PIL import Image
 
 
-def _process_docs(variant: str) -> Callable[[datasets.Dataset], datasets.Dataset]:
-    """``process_docs`` of one task: the manifest it is given stands for the questions."""
-
-    @one_line_errors
-    def process_docs(manifest: datasets.Dataset) -> datasets.Dataset:
-        return documents.dataset(variant)
-
-    process_docs.__qualname__ = process_docs.__name__ = f"documents_of_{variant}"
-    return process_docs
-
-
-mmhal = _process_docs("mmhal")
-mmhal_blind = _process_docs("mmhal_blind")
+mmhal = documents_of("mmhal", documents.dataset)
+mmhal_blind = documents_of("mmhal_blind", documents.dataset)
 
 
 @one_line_errors

@@ -5,55 +5,44 @@ Generated answers are scored by `generated`, the same for both harnesses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lmms_causal.command_line import one_line_errors
 from lmms_causal.tasks.loglikelihoods import from_lmms_eval
+from lmms_causal.tasks.manifests import documents_of
 from lmms_causal.tasks.mucr import documents, images, scoring
 
 if TYPE_CHECKING:
-    import datasets
     from PIL import Image
 
 Doc = Mapping[str, Any]
 
 
-def _process_docs(variant: str) -> Callable[[datasets.Dataset], datasets.Dataset]:
-    """``process_docs`` of one task: the manifest it is given stands for the data set it names."""
-
-    @one_line_errors
-    def process_docs(manifest: datasets.Dataset) -> datasets.Dataset:
-        return documents.dataset(variant)
-
-    process_docs.__qualname__ = process_docs.__name__ = f"documents_of_{variant}"
-    return process_docs
-
-
-mucr_c2e = _process_docs("mucr_c2e")
-mucr_c2e_blind = _process_docs("mucr_c2e_blind")
-mucr_e2c = _process_docs("mucr_e2c")
-mucr_e2c_blind = _process_docs("mucr_e2c_blind")
-mucr_cue = _process_docs("mucr_cue")
-mucr_cue_blind = _process_docs("mucr_cue_blind")
-mucr_exp = _process_docs("mucr_exp")
-mucr_exp_blind = _process_docs("mucr_exp_blind")
-mucr_c2e_composite = _process_docs("mucr_c2e_composite")
-mucr_c2e_composite_blind = _process_docs("mucr_c2e_composite_blind")
-mucr_cue_composite = _process_docs("mucr_cue_composite")
-mucr_cue_composite_blind = _process_docs("mucr_cue_composite_blind")
-mucr_exp_composite = _process_docs("mucr_exp_composite")
-mucr_exp_composite_blind = _process_docs("mucr_exp_composite_blind")
-mucr_c2e_vccot = _process_docs("mucr_c2e_vccot")
-mucr_c2e_vccot_blind = _process_docs("mucr_c2e_vccot_blind")
-mucr_cue_vccot = _process_docs("mucr_cue_vccot")
-mucr_cue_vccot_blind = _process_docs("mucr_cue_vccot_blind")
-mucr_cue_options = _process_docs("mucr_cue_options")
-mucr_cue_options_blind = _process_docs("mucr_cue_options_blind")
-mucr_c2e_text = _process_docs("mucr_c2e_text")
-mucr_e2c_text = _process_docs("mucr_e2c_text")
-mucr_cue_text = _process_docs("mucr_cue_text")
-mucr_exp_text = _process_docs("mucr_exp_text")
+mucr_c2e = documents_of("mucr_c2e", documents.dataset)
+mucr_c2e_blind = documents_of("mucr_c2e_blind", documents.dataset)
+mucr_e2c = documents_of("mucr_e2c", documents.dataset)
+mucr_e2c_blind = documents_of("mucr_e2c_blind", documents.dataset)
+mucr_cue = documents_of("mucr_cue", documents.dataset)
+mucr_cue_blind = documents_of("mucr_cue_blind", documents.dataset)
+mucr_exp = documents_of("mucr_exp", documents.dataset)
+mucr_exp_blind = documents_of("mucr_exp_blind", documents.dataset)
+mucr_c2e_composite = documents_of("mucr_c2e_composite", documents.dataset)
+mucr_c2e_composite_blind = documents_of("mucr_c2e_composite_blind", documents.dataset)
+mucr_cue_composite = documents_of("mucr_cue_composite", documents.dataset)
+mucr_cue_composite_blind = documents_of("mucr_cue_composite_blind", documents.dataset)
+mucr_exp_composite = documents_of("mucr_exp_composite", documents.dataset)
+mucr_exp_composite_blind = documents_of("mucr_exp_composite_blind", documents.dataset)
+mucr_c2e_vccot = documents_of("mucr_c2e_vccot", documents.dataset)
+mucr_c2e_vccot_blind = documents_of("mucr_c2e_vccot_blind", documents.dataset)
+mucr_cue_vccot = documents_of("mucr_cue_vccot", documents.dataset)
+mucr_cue_vccot_blind = documents_of("mucr_cue_vccot_blind", documents.dataset)
+mucr_cue_options = documents_of("mucr_cue_options", documents.dataset)
+mucr_cue_options_blind = documents_of("mucr_cue_options_blind", documents.dataset)
+mucr_c2e_text = documents_of("mucr_c2e_text", documents.dataset)
+mucr_e2c_text = documents_of("mucr_e2c_text", documents.dataset)
+mucr_cue_text = documents_of("mucr_cue_text", documents.dataset)
+mucr_exp_text = documents_of("mucr_exp_text", documents.dataset)
 
 
 @one_line_errors

@@ -2,48 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lmms_causal.command_line import one_line_errors
+from lmms_causal.tasks.manifests import documents_of
 from lmms_causal.tasks.pope_strict import documents, images
 
 if TYPE_CHECKING:
-    import datasets
     from PIL import Image
 
 
-def _process_docs(variant: str) -> Callable[[datasets.Dataset], datasets.Dataset]:
-    """``process_docs`` of one task: the manifest it is given stands for the questions."""
-
-    @one_line_errors
-    def process_docs(manifest: datasets.Dataset) -> datasets.Dataset:
-        return documents.dataset(variant)
-
-    process_docs.__qualname__ = process_docs.__name__ = f"documents_of_{variant}"
-    return process_docs
-
-
-pope_strict_coco_random = _process_docs("pope_strict_coco_random")
-pope_strict_coco_random_blind = _process_docs("pope_strict_coco_random_blind")
-pope_strict_coco_popular = _process_docs("pope_strict_coco_popular")
-pope_strict_coco_popular_blind = _process_docs("pope_strict_coco_popular_blind")
-pope_strict_coco_adversarial = _process_docs("pope_strict_coco_adversarial")
-pope_strict_coco_adversarial_blind = _process_docs("pope_strict_coco_adversarial_blind")
-pope_strict_aokvqa_random = _process_docs("pope_strict_aokvqa_random")
-pope_strict_aokvqa_random_blind = _process_docs("pope_strict_aokvqa_random_blind")
-pope_strict_aokvqa_popular = _process_docs("pope_strict_aokvqa_popular")
-pope_strict_aokvqa_popular_blind = _process_docs("pope_strict_aokvqa_popular_blind")
-pope_strict_aokvqa_adversarial = _process_docs("pope_strict_aokvqa_adversarial")
-pope_strict_aokvqa_adversarial_blind = _process_docs("pope_strict_aokvqa_adversarial_blind")
-pope_strict_gqa_random = _process_docs("pope_strict_gqa_random")
-pope_strict_gqa_random_blind = _process_docs("pope_strict_gqa_random_blind")
-pope_strict_gqa_popular = _process_docs("pope_strict_gqa_popular")
-pope_strict_gqa_popular_blind = _process_docs("pope_strict_gqa_popular_blind")
-pope_strict_gqa_adversarial = _process_docs("pope_strict_gqa_adversarial")
-pope_strict_gqa_adversarial_blind = _process_docs("pope_strict_gqa_adversarial_blind")
-pope_strict_lite = _process_docs("pope_strict_lite")
-pope_strict_lite_blind = _process_docs("pope_strict_lite_blind")
+pope_strict_coco_random = documents_of("pope_strict_coco_random", documents.dataset)
+pope_strict_coco_random_blind = documents_of("pope_strict_coco_random_blind", documents.dataset)
+pope_strict_coco_popular = documents_of("pope_strict_coco_popular", documents.dataset)
+pope_strict_coco_popular_blind = documents_of("pope_strict_coco_popular_blind", documents.dataset)
+pope_strict_coco_adversarial = documents_of("pope_strict_coco_adversarial", documents.dataset)
+pope_strict_coco_adversarial_blind = documents_of(
+    "pope_strict_coco_adversarial_blind", documents.dataset
+)
+pope_strict_aokvqa_random = documents_of("pope_strict_aokvqa_random", documents.dataset)
+pope_strict_aokvqa_random_blind = documents_of("pope_strict_aokvqa_random_blind", documents.dataset)
+pope_strict_aokvqa_popular = documents_of("pope_strict_aokvqa_popular", documents.dataset)
+pope_strict_aokvqa_popular_blind = documents_of(
+    "pope_strict_aokvqa_popular_blind", documents.dataset
+)
+pope_strict_aokvqa_adversarial = documents_of("pope_strict_aokvqa_adversarial", documents.dataset)
+pope_strict_aokvqa_adversarial_blind = documents_of(
+    "pope_strict_aokvqa_adversarial_blind", documents.dataset
+)
+pope_strict_gqa_random = documents_of("pope_strict_gqa_random", documents.dataset)
+pope_strict_gqa_random_blind = documents_of("pope_strict_gqa_random_blind", documents.dataset)
+pope_strict_gqa_popular = documents_of("pope_strict_gqa_popular", documents.dataset)
+pope_strict_gqa_popular_blind = documents_of("pope_strict_gqa_popular_blind", documents.dataset)
+pope_strict_gqa_adversarial = documents_of("pope_strict_gqa_adversarial", documents.dataset)
+pope_strict_gqa_adversarial_blind = documents_of(
+    "pope_strict_gqa_adversarial_blind", documents.dataset
+)
+pope_strict_lite = documents_of("pope_strict_lite", documents.dataset)
+pope_strict_lite_blind = documents_of("pope_strict_lite_blind", documents.dataset)
 
 
 @one_line_errors

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lmms_causal.command_line import one_line_errors
+from lmms_causal.tasks.manifests import documents_of
 from lmms_causal.tasks.vlind import documents, images
 
 if TYPE_CHECKING:
-    import datasets
     from PIL import Image
 
 
-def _process_docs(variant: str) -> Callable[[datasets.Dataset], datasets.Dataset]:
-    """``process_docs`` of one task: the manifest it is given stands for the questions."""
-
-    @one_line_errors
-    def process_docs(manifest: datasets.Dataset) -> datasets.Dataset:
-        return documents.dataset(variant)
-
-    process_docs.__qualname__ = process_docs.__name__ = f"documents_of_{variant}"
-    return process_docs
-
-
-vlind = _process_docs("vlind")
-vlind_blind = _process_docs("vlind_blind")
-vlind_lite = _process_docs("vlind_lite")
-vlind_lite_blind = _process_docs("vlind_lite_blind")
+vlind = documents_of("vlind", documents.dataset)
+vlind_blind = documents_of("vlind_blind", documents.dataset)
+vlind_lite = documents_of("vlind_lite", documents.dataset)
+vlind_lite_blind = documents_of("vlind_lite_blind", documents.dataset)
 
 
 @one_line_errors
