@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 import transformers as tr
-from reporting import Measured, median_ratio, parser, report
+from reporting import Measured, median_ratio, parser, peak_bytes, report
 from torch import Tensor
 
 from lmms_causal.attend.analyses import ANALYSES
@@ -109,20 +109,6 @@ def written_out(attention: Attention) -> dict[str, Tensor]:
     }
 
 
-def peak(run: Callable[[], Any]) -> float:
-    """Largest number of bytes in tensors that are alive at once while the function runs."""
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as profile:
-        run()
-    held = highest = 0
-    for event in profile.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            highest = max(highest, held)
-    return float(highest)
-
-
 def seconds(run: Callable[[], Any]) -> float:
     start = time.perf_counter()
     run()
@@ -147,14 +133,19 @@ def memory(length: int, heads: int, groups: int, dtype: torch.dtype) -> list[Mea
     """Peaks, relative to that of eager attention's matrix of one layer."""
     attention = call(length, heads, groups, dtype)
     name = f"{length} tokens, {heads} heads, {dtype}".replace("torch.", "")
-    full = peak(lambda: eager_weights(attention))
+    full = peak_bytes(lambda: eager_weights(attention))
     goal = "<= 0.1" if length == 8192 else ""
     return [
         Measured(f"{name}: eager weights", full / 2**20, "MiB"),
         Measured(
-            f"{name}: all statistics", peak(lambda: streamed(attention)) / full, "x eager", goal
+            f"{name}: all statistics",
+            peak_bytes(lambda: streamed(attention)) / full,
+            "x eager",
+            goal,
         ),
-        Measured(f"{name}: masses", peak(lambda: masses_only(attention)) / full, "x eager", goal),
+        Measured(
+            f"{name}: masses", peak_bytes(lambda: masses_only(attention)) / full, "x eager", goal
+        ),
     ]
 
 
@@ -186,11 +177,11 @@ def whole_model(length: int, quick: bool) -> list[Measured]:
         for name, it in analyses.items()
         for key, want in it.wanted(subject, trace, settings).items()
     }
-    ours = peak(lambda: read(subject, trace, wanted))
+    ours = peak_bytes(lambda: read(subject, trace, wanted))
     spent = seconds(lambda: read(subject, trace, wanted))
     model.set_attn_implementation("eager")
     given = {**trace.inputs, "use_cache": False, "logits_to_keep": 1}
-    dropped = peak(lambda: model(**given))
+    dropped = peak_bytes(lambda: model(**given))
     took = seconds(lambda: model(**given))
     name = f"model, {trace.length} tokens: {', '.join(analyses)}"
     records = [
@@ -198,7 +189,7 @@ def whole_model(length: int, quick: bool) -> list[Measured]:
         Measured("the same: time", spent / took, "x eager"),
     ]
     if not quick:
-        kept = peak(lambda: model(**given, output_attentions=True))
+        kept = peak_bytes(lambda: model(**given, output_attentions=True))
         records.append(
             Measured("the same, eager returns its weights: peak", ours / kept, "x eager")
         )

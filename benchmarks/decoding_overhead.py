@@ -23,7 +23,7 @@ import numpy as np
 import torch
 import transformers as tr
 from PIL import Image
-from reporting import Measured, median_ratio, parser, report
+from reporting import Measured, median_ratio, parser, peak_bytes, report
 
 from lmms_causal import tiny_llava
 from lmms_causal.interventions import apply
@@ -165,19 +165,8 @@ def generate(subject: Subject, inputs: dict[str, Any], tokens: int) -> torch.Ten
 
 def peak(subject: Subject, spec: str, inputs: dict[str, Any], tokens: int) -> float:
     """Largest number of bytes in live tensors beyond the model during one generation."""
-    with (
-        torch.profiler.profile(
-            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-        ) as profile,
-        apply(subject.model, spec, subject.processor),
-    ):
-        generate(subject, inputs, tokens)
-    held = highest = 0
-    for event in profile.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            highest = max(highest, held)
-    return float(highest)
+    with apply(subject.model, spec, subject.processor):
+        return peak_bytes(lambda: generate(subject, inputs, tokens))
 
 
 def check(subject: Subject, inputs: dict[str, Any]) -> None:

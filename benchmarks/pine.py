@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 import transformers as tr
-from reporting import Measured, median_ratio, parser, report
+from reporting import Measured, median_ratio, parser, peak_bytes, report
 from rerotated_keys import Row, by_rerotated_keys
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
@@ -113,20 +113,6 @@ def seconds(run: Callable[[], object], times: int = 1) -> float:
     return (time.process_time() - start) / times
 
 
-def peak(run: Callable[[], object]) -> float:
-    """Largest number of MB in tensors made by a run."""
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as profile:
-        run()
-    held = highest = 0
-    for event in profile.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            highest = max(highest, held)
-    return highest / 1e6
-
-
 def operator(
     n: int, segments: int, dtype: torch.dtype, repeats: int, naive: bool
 ) -> Iterator[Measured]:
@@ -154,7 +140,7 @@ def operator(
                 yield Measured(title, 1e3 * statistics.median(taken[name]), "ms")
             else:
                 yield Measured(title, median_ratio(taken[name], taken["plain"]), "x plain")
-            yield Measured(f"{title}, peak", peak(run), "MB")
+            yield Measured(f"{title}, peak", peak_bytes(run) / 1e6, "MB")
 
 
 def llama(layers: int) -> Any:
@@ -234,7 +220,7 @@ def in_a_model(
                 taken[spec].append(run())
     for spec in specs:
         with generation(model, ids, segments, spec) as run:
-            held.append(peak(run))
+            held.append(peak_bytes(run) / 1e6)
     goals = segments <= 4 and n == 2048
     for name, goal, of in (
         ("prefill", "<= 1.6", lambda times: times[0]),

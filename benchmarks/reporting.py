@@ -6,9 +6,11 @@ import argparse
 import json
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import torch
 
 
 @dataclass(frozen=True)
@@ -52,3 +54,17 @@ def report(records: Sequence[Measured], target: Path | None) -> int:
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """Median of the ratios taken pair by pair, which holds on a machine whose speed drifts."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def peak_bytes(run: Callable[[], object]) -> float:
+    """Return the largest number of bytes in tensors, made by a run, that are alive at once."""
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
+        run()
+    held = highest = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            highest = max(highest, held)
+    return float(highest)
