@@ -1,0 +1,41 @@
+"""Causal attention: a query sees what is not after it. And full attention, which sees all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lmms_causal.kernels.patterns.base import ALL, AttentionPattern, Grid, classified
+from lmms_causal.kernels.patterns.context import Context
+
+__all__ = ["Causal", "Full"]
+
+
+@dataclass(frozen=True)
+class Causal(AttentionPattern):
+    """``j <= i``."""
+
+    def allowed(self, context: Context, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        """Whether the key is not after the query."""
+        return j <= i
+
+    def states(self, context: Context, grid: Grid) -> Tensor:
+        """All below the diagonal, none above it."""
+        return classified(grid.k_high <= grid.q_low, grid.k_low <= grid.q_high)[None]
+
+
+@dataclass(frozen=True)
+class Full(AttentionPattern):
+    """Every pair."""
+
+    def allowed(self, context: Context, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        """True."""
+        return torch.ones((), dtype=torch.bool, device=i.device).expand(
+            torch.broadcast_shapes(h.shape, i.shape, j.shape)
+        )
+
+    def states(self, context: Context, grid: Grid) -> Tensor:
+        """All of every tile."""
+        return torch.full((1, 1, 1), ALL, dtype=torch.int8)
