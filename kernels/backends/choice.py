@@ -36,7 +36,8 @@ def choose(problem: Problem) -> Choice:
     """Return the backend for a call."""
     kind = "decode" if problem.decoding else "prefill"
     rule = RULES.get((problem.q.device.type, kind), ("sdpa", "gather", "reference"))
-    known, passed = backends(), {}
+    known = backends()
+    passed: dict[str, str] = {}
     for name in rule:
         if name not in known:
             continue

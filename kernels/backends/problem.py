@@ -7,8 +7,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from lmms_causal.kernels.edits import NO_EDITS, Edits
-from lmms_causal.kernels.patterns import AttentionPattern, Causal, Context
+from lmms_causal.kernels.edits import Edits
+from lmms_causal.kernels.patterns import AttentionPattern, Context
 
 __all__ = ["Backend", "Problem"]
 
@@ -33,11 +33,11 @@ class Problem:
     k: Tensor
     v: Tensor
     context: Context
-    pattern: AttentionPattern = Causal()
-    edits: Edits = NO_EDITS
-    scale: float = 1.0
-    softcap: float | None = None
-    lse: bool = False
+    pattern: AttentionPattern
+    edits: Edits
+    scale: float
+    softcap: float | None
+    lse: bool
 
     @property
     def decoding(self) -> bool:

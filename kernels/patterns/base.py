@@ -101,7 +101,7 @@ class AttentionPattern(ABC):
         """
         return None
 
-    def check(self, context: Context) -> None:
+    def check(self, context: Context) -> None:  # noqa: B027 most can always be applied
         """Raise ``UserError`` if the pattern cannot be applied to this call."""
 
     def __and__(self, other: AttentionPattern) -> Both:
