@@ -23,6 +23,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_SCRATCH] = scratch = tempfile.mkdtemp(prefix="lmms_causal_tests_")
     os.environ["HF_DATASETS_CACHE"] = f"{scratch}/datasets"
     os.environ["LMMS_CAUSAL_CACHE"] = f"{scratch}/lmms_causal"
+    # all but what is compiled from the source, which is keyed by its content and takes a minute
+    compiled = config.rootpath / ".pytest_cache" / "native"
+    compiled.mkdir(parents=True, exist_ok=True)
+    os.makedirs(os.environ["LMMS_CAUSAL_CACHE"])
+    os.symlink(compiled, os.path.join(os.environ["LMMS_CAUSAL_CACHE"], "native"))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -1,0 +1,150 @@
+"""Load the compiled kernels: from the package, from the cache, or compiled now.
+
+``LMMS_CAUSAL_NATIVE=0`` leaves them alone. What is in the way is said once, as a warning, and
+everything else goes on through torch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import warnings
+from functools import cache
+from pathlib import Path
+
+from lmms_causal.kernels.native import abi
+from lmms_causal.kernels.native.build import (
+    CannotCompile,
+    build,
+    levels_here,
+    name,
+    sources_digest,
+)
+
+__all__ = ["Library", "library", "missing", "peak_flops"]
+
+_PACKAGED = Path(__file__).resolve().parent / "lib"
+
+
+class Library:
+    """A loaded library.
+
+    Attributes:
+        level: of its instructions, see ``build.LEVELS``.
+        threads: whether it can use more than one.
+        path: its file.
+    """
+
+    def __init__(self, path: Path, level: int, threads: bool) -> None:
+        self.path, self.level, self.threads = path, level, threads
+        self._loaded = ctypes.CDLL(str(path))
+        if self._loaded.lc_abi() != abi.ABI:
+            raise OSError(f"{path} is of another version")
+        for function in (self._loaded.lc_prefill, self._loaded.lc_decode):
+            function.argtypes = [ctypes.POINTER(abi.Call)]
+            function.restype = ctypes.c_int32
+        self._loaded.lc_peak.argtypes = [ctypes.c_int32]
+        self._loaded.lc_peak.restype = ctypes.c_double
+        self.prefill = self._loaded.lc_prefill
+        self.decode = self._loaded.lc_decode
+        self.peak = self._loaded.lc_peak
+
+
+def library() -> Library | None:
+    """The library, or None where there can be none; see :func:`missing`."""
+    return _found()[0]
+
+
+def missing() -> str | None:
+    """Why there is no library, or None."""
+    return _found()[1]
+
+
+def peak_flops(dtype: str) -> float | None:
+    """Operations per second that one core does on registers, measured now.
+
+    Args:
+        dtype: ``float32`` or ``bfloat16``.
+    """
+    loaded = library()
+    return None if loaded is None else loaded.peak(abi.TYPES[dtype])
+
+
+@cache
+def _found() -> tuple[Library | None, str | None]:
+    if os.environ.get("LMMS_CAUSAL_NATIVE", "1").lower() in ("0", "no", "off", "false"):
+        return None, "switched off by LMMS_CAUSAL_NATIVE"
+    reason = "no library could be loaded"
+    runtime = _openmp()
+    try:
+        level = _level()
+        for threads in (True, False) if runtime else (False,):
+            try:
+                return _loaded(level, threads), None
+            except (OSError, CannotCompile) as error:
+                reason = str(error)
+    except (OSError, CannotCompile) as error:
+        reason = str(error)
+    warnings.warn(
+        f"the compiled attention kernels are not used: {reason}; attention runs through torch",
+        stacklevel=2,
+    )
+    return None, reason
+
+
+def _loaded(level: int, threads: bool) -> Library:
+    """The library of a level, compiled if need be."""
+    packaged = _PACKAGED / name(level, threads)
+    if packaged.exists():
+        return Library(packaged, level, threads)
+    cached = _cache() / name(level, threads)
+    if not cached.exists():
+        from filelock import FileLock
+
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{cached}.lock"):  # several processes start at once: one compiles
+            if not cached.exists():
+                build(cached, level, threads)
+    return Library(cached, level, threads)
+
+
+def _level() -> int:
+    """The level of this processor, asked of it by the plainest library there is."""
+    if len(levels_here()) == 1:
+        return 0
+    packaged, cached = _PACKAGED / name(0), _cache() / name(0, threads=False)
+    path = packaged if packaged.exists() else cached
+    if path is packaged:
+        return int(ctypes.CDLL(str(path)).lc_level())
+    return _loaded(0, threads=False)._loaded.lc_level()
+
+
+def _cache() -> Path:
+    """The folder of compiled libraries for this source and machine."""
+    import platform
+
+    if own := os.environ.get("LMMS_CAUSAL_CACHE"):
+        root = Path(own).expanduser()
+    else:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lmms_causal"
+    return root / "native" / f"{platform.system()}-{platform.machine()}-{sources_digest()}".lower()
+
+
+def _openmp() -> bool:
+    """Make the OpenMP runtime that torch has loaded visible to ours; whether there is one."""
+    import torch
+
+    folder = Path(torch.__file__).resolve().parent
+    for path in [*folder.glob("lib/libgomp*.so*"), *folder.parent.glob("torch.libs/libgomp*.so*")]:
+        try:
+            ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+            return True
+        except OSError:
+            continue
+    for known in ("libgomp.so.1", "libomp.so.5"):
+        try:
+            ctypes.CDLL(known, mode=ctypes.RTLD_GLOBAL)
+            return True
+        except OSError:
+            continue
+    return False
