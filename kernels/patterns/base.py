@@ -104,6 +104,12 @@ class AttentionPattern(ABC):
     def check(self, context: Context) -> None:  # noqa: B027 most can always be applied
         """Raise ``UserError`` if the pattern cannot be applied to this call."""
 
+    def __str__(self) -> str:
+        """The text of the pattern, which ``spec.parse_pattern`` reads back."""
+        from lmms_causal.kernels.patterns.spec import pattern_text
+
+        return pattern_text(self)
+
     def __and__(self, other: AttentionPattern) -> Both:
         from lmms_causal.kernels.patterns.combine import Both
 

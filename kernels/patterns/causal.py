@@ -9,10 +9,12 @@ from torch import Tensor
 
 from lmms_causal.kernels.patterns.base import ALL, AttentionPattern, Grid, classified
 from lmms_causal.kernels.patterns.context import Context
+from lmms_causal.kernels.patterns.registry import pattern
 
 __all__ = ["Causal", "Full"]
 
 
+@pattern("causal", "dense")
 @dataclass(frozen=True)
 class Causal(AttentionPattern):
     """``j <= i``."""
@@ -26,6 +28,7 @@ class Causal(AttentionPattern):
         return classified(grid.k_high <= grid.q_low, grid.k_low <= grid.q_high)[None]
 
 
+@pattern("full")
 @dataclass(frozen=True)
 class Full(AttentionPattern):
     """Every pair."""

@@ -213,14 +213,13 @@ def key_ranges(pattern: AttentionPattern, context: Context) -> tuple[Tensor, Ten
     """
     pattern.check(context)
     planes = pattern.planes(context)
-    allowed = allowed_block(pattern, context).expand(planes, -1, -1)
-    edged = torch.nn.functional.pad(allowed.to(torch.int8).flatten(0, 1), (1, 1))
-    change = edged.diff(dim=1)
-    row, first = (change == 1).nonzero(as_tuple=True)
-    _, behind = (change == -1).nonzero(as_tuple=True)
-    starts = torch.zeros(len(change) + 1, dtype=torch.int32)
-    starts[1:] = torch.bincount(row, minlength=len(change)).cumsum(0)
-    return starts, torch.stack([first, behind], 1).to(torch.int32)
+    allowed = allowed_block(pattern, context).expand(planes, -1, -1).flatten(0, 1)
+    edged = torch.nn.functional.pad(allowed, (1, 1))
+    # in each row the first of a range and what is behind its last take turns
+    row, at = (edged[:, 1:] ^ edged[:, :-1]).nonzero(as_tuple=True)
+    starts = torch.zeros(len(edged) + 1, dtype=torch.int32)
+    starts[1:] = torch.bincount(row[::2], minlength=len(edged)).cumsum(0)
+    return starts, at.view(-1, 2).to(torch.int32)
 
 
 def allowed_block(
