@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     from lmms_causal.commands import (
         attend,
+        bench,
         centerbench,
         convert,
         doctor,
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         interventions,
         doctor,
         attend,
+        bench,
         tasks_path,
         stubs,
         fetch,
