@@ -99,6 +99,12 @@ class Plan:
         return any(edit.reads_sentences for edit in edits)
 
     @property
+    def reads_pictures(self) -> bool:
+        """Whether an edit reads how the tokens of pictures lie on them."""
+        edits = (*self.attention, *(edit for branch in self.branches for edit in branch.attention))
+        return any(edit.reads_pictures for edit in edits)
+
+    @property
     def reads_parts(self) -> bool:
         """Whether it matters where the parts of a prompt are."""
         return bool(self.attention or self.residual or self.positions)

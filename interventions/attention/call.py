@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lmms_causal.errors import UserError
+from lmms_causal.interventions.attention.sight import Sight, dense
 
 __all__ = ["Call", "for_all_heads"]
 
@@ -24,8 +25,7 @@ class Call:
         query: ``[B, H, q, d]``, rotated.
         key: ``[B, H_kv, n, d]``, rotated, of all tokens seen so far.
         value: ``[B, H_kv, n, d]``.
-        mask: as the original implementation takes it: bool, additive, or None for causal (or full)
-            attention.
+        given: the mask as a tensor, a :class:`~.sight.Sight` that stands for one, or None.
         options: further keywords of the call.
         original: the implementation the model had.
         fused: whether that is a fused kernel, rather than written-out attention.
@@ -36,11 +36,22 @@ class Call:
     query: Tensor
     key: Tensor
     value: Tensor
-    mask: Tensor | None
+    given: Tensor | Sight | None
     options: Mapping[str, Any]
     original: Callable[..., Any]
     fused: bool
     output: Tensor | None = None
+
+    @property
+    def mask(self) -> Tensor | None:
+        """The mask as the original implementation takes it: bool, additive, or None for causal (or
+        full) attention. It is made when asked for."""
+        return dense(self.given)
+
+    @property
+    def sight(self) -> Sight | None:
+        """What the mask says, where that is known without its tensor."""
+        return self.given if isinstance(self.given, Sight) else None
 
     @property
     def scale(self) -> float:
@@ -63,7 +74,7 @@ class Call:
     def plain(self) -> Tensor:
         """What the original implementation computes, ``[B, q, H, d]``."""
         output: Tensor = self.original(
-            self.module, self.query, self.key, self.value, self.mask, **self.options
+            self.module, self.query, self.key, self.value, self.given, **self.options
         )[0]
         return output
 
@@ -71,29 +82,31 @@ class Call:
         """The call for some rows of the batch."""
         if len(range(*rows.indices(len(self.query)))) == len(self.query):
             return self
-        mask = self.mask
-        if mask is not None and mask.shape[0] > 1:
-            mask = mask[rows]
+        given = self.given
+        if isinstance(given, Sight):
+            given = given.of(rows)
+        elif given is not None and given.shape[0] > 1:
+            given = given[rows]
         return replace(
             self,
             query=self.query[rows],
             key=self.key[rows],
             value=self.value[rows],
-            mask=mask,
+            given=given,
         )
 
     def of_heads(self, heads: Tensor) -> Call:
         """The call for some query heads ``[h]``, each with keys and values of its own."""
         shared = heads // (self.query.shape[1] // self.key.shape[1])
-        mask = self.mask
-        if mask is not None and mask.shape[1] > 1:
-            mask = mask[:, heads]
+        given = self.given
+        if isinstance(given, Tensor) and given.shape[1] > 1:
+            given = given[:, heads]
         return replace(
             self,
             query=self.query[:, heads],
             key=self.key[:, shared],
             value=self.value[:, shared],
-            mask=mask,
+            given=given,
         )
 
     def allowed(self, queries: slice | Tensor) -> Tensor:
@@ -103,8 +116,9 @@ class Call:
             queries: indices ``[r]`` of this call's queries, or a slice of them.
         """
         batch, length, count = len(self.query), self.query.shape[2], self.key.shape[2]
-        if self.mask is not None:
-            mask = self.mask[..., queries, :count]
+        mask = self.mask
+        if mask is not None:
+            mask = mask[..., queries, :count]
             allowed = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
             return allowed.expand(batch, -1, -1, -1)
         rows = torch.arange(length, device=self.query.device)[queries]
@@ -133,8 +147,9 @@ class Call:
         scores = scores * self.scale
         if self.softcap is not None:
             scores = torch.tanh(scores / self.softcap) * self.softcap
-        if self.mask is not None and self.mask.dtype != torch.bool:
-            added = self.mask[..., queries, : self.key.shape[2]].to(scores.dtype)
+        mask = self.mask
+        if mask is not None and mask.dtype != torch.bool:
+            added = mask[..., queries, : self.key.shape[2]].to(scores.dtype)
             scores = scores + added.masked_fill(~self.allowed(queries), 0.0)
         return scores
 

@@ -69,7 +69,11 @@ class Cells:
     Args:
         part: the rows.
         layer: index of the layer.
-        call: the call for these rows.
+        call: the call for these rows, all heads.
+
+    Attributes:
+        heads: number of query heads, and of key heads.
+        end: the column behind the last query.
     """
 
     def __init__(self, part: Part, layer: int, call: Call) -> None:
@@ -79,6 +83,8 @@ class Cells:
         end = count if part.end is None else part.end
         self.part = part
         self.layer = layer
+        self.heads = (call.query.shape[1], call.key.shape[1])
+        self.end = end
         self.query_columns = torch.arange(end - length, end, device=device)
         self.key_columns = torch.arange(end - count, end, device=device)
         self.device = device

@@ -1,6 +1,8 @@
 """Carry edits out by the fastest means that can express them.
 
 * Edits of the output leave the model's own kernel alone.
+* A pattern alone is what :mod:`lmms_causal.kernels` are for. Where the model runs on them, so do
+  masks, biases, gains and factors, without a tensor of all queries by all keys.
 * Masks, biases and renormalised factors go into the fused kernel as a mask or an added bias.
 * What needs the weights themselves is written out, for the queries and heads concerned only.
 * :class:`Segments` has an operator of its own.
@@ -15,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from lmms_causal.interventions.attention import explicit, outputs, segments
+from lmms_causal.interventions.attention import explicit, in_kernels, outputs, patterned, segments
 from lmms_causal.interventions.attention.call import Call, for_all_heads
 from lmms_causal.interventions.attention.cells import Cells, Part
 from lmms_causal.interventions.attention.edits import (
@@ -25,6 +27,7 @@ from lmms_causal.interventions.attention.edits import (
     HeadReplace,
     HeadScale,
     Open,
+    Pattern,
     Replace,
     Scale,
     Segments,
@@ -41,6 +44,8 @@ def attend(call: Call, part: Part, layer: int) -> Tensor:
     placed = [e for e in inner if isinstance(e.operation, Segments)]
     if placed:
         output = segments.attend(call, placed[-1], cells)
+    elif len(inner) == 1 and patterned.alone(call, inner[0]):
+        output = patterned.attend(call, inner[0], cells)
     elif inner:
         output = _attend(call, inner, cells)
     else:
@@ -53,6 +58,8 @@ def attend(call: Call, part: Part, layer: int) -> Tensor:
 
 def _attend(call: Call, edits: Sequence[AttentionEdit], cells: Cells) -> Tensor:
     """Attention under edits of mask, scores and weights."""
+    if in_kernels.possible(call, edits):
+        return in_kernels.attend(call, edits, cells)
     count = call.query.shape[1]
     rows = torch.arange(call.query.shape[2], device=cells.device)
     heads = torch.arange(count, device=cells.device)
@@ -77,7 +84,7 @@ def _attend(call: Call, edits: Sequence[AttentionEdit], cells: Cells) -> Tensor:
 def _fusible(edit: AttentionEdit) -> bool:
     """Whether a mask or an added bias expresses the edit exactly."""
     match edit.operation:
-        case Open() | Close() | Bias():
+        case Pattern() | Open() | Close() | Bias():
             return True
         case Scale(factor, renormalise):
             return renormalise and factor > 0

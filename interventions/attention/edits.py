@@ -3,15 +3,17 @@
 With ``s`` the scaled scores of a head, ``M`` what may be seen and ``o`` its output, a list of edits
 means, stage by stage and inside a stage in the order of the list,
 
-    mask      M' = (M or all Open) and not any Close
+    mask      M' = (M under the Pattern, or all Open) and not any Close
     score     s' = s + Bias, s + alpha |s|                      Bias, Gain
     weights   a = softmax over M' of s', then Scale, Uniform, Calibrate, Replace
     output    o = a v, then HeadScale, HeadReplace
 
-A query that may see nothing has output 0. Padding is never opened, nor an answer's tokens to what
-stands before them: what is generated and scored, cached or not, then agrees. :class:`Segments`
-replaces mask, scores and positions by those of position-invariant inference; only edits of the
-output go with it.
+A pattern stands for *causal* in ``M``: ``(M and (P or ahead)) or (P and ahead)``, with *ahead* the
+pairs whose key is after the query. What the model closes stays closed, and what it lets see ahead
+it still does. A query that may see nothing has output 0. Padding is never opened, nor an answer's
+tokens to what stands before them: what is generated and scored, cached or not, then agrees.
+:class:`Segments` replaces mask, scores and positions by those of position-invariant inference; only
+edits of the output go with it.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from lmms_causal.interventions.attention.coordinates import Coordinates
     from lmms_causal.interventions.attention.layout import Layout
+    from lmms_causal.kernels.patterns import AttentionPattern
 
 __all__ = [
     "AttentionEdit",
@@ -39,6 +42,7 @@ __all__ = [
     "HeadScale",
     "Open",
     "Operation",
+    "Pattern",
     "Replace",
     "Scale",
     "Segments",
@@ -67,6 +71,22 @@ class Operation:
     stage: ClassVar[Stage]
     replaces: ClassVar[str] = ""
     reveals: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class Pattern(Operation):
+    """Let queries see what a pattern of :mod:`lmms_causal.kernels` allows, in positions of content.
+
+    Attributes:
+        pattern: stands for *causal*.
+        regions: names of the regions of a prompt that it reads.
+    """
+
+    stage: ClassVar[Stage] = "mask"
+    replaces: ClassVar[str] = "set the pattern of attention"
+
+    pattern: AttentionPattern
+    regions: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -268,7 +288,17 @@ class AttentionEdit:
     def reads_segments(self) -> bool:
         """Whether it means declared segments."""
         spans = (self.where.queries, self.where.keys)
-        return isinstance(self.operation, Segments) or any(it.reads_segments for it in spans)
+        match self.operation:
+            case Segments():
+                return True
+            case Pattern(regions=regions) if "segment" in regions:
+                return True
+        return any(it.reads_segments for it in spans)
+
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether it reads where pictures are, and how their tokens lie on them."""
+        return isinstance(self.operation, Pattern) and "image" in self.operation.regions
 
     @property
     def reads_sentences(self) -> bool:

@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from lmms_causal.interventions.attention import patterned
 from lmms_causal.interventions.attention.call import Call, for_all_heads, softmax_over
 from lmms_causal.interventions.attention.cells import Cells
 from lmms_causal.interventions.attention.edits import (
@@ -21,6 +22,7 @@ from lmms_causal.interventions.attention.edits import (
     Close,
     Gain,
     Open,
+    Pattern,
     Replace,
     Scale,
     Uniform,
@@ -108,6 +110,11 @@ def may_see(
 ) -> Tensor:
     """Return what some queries may see under edits of the mask, bool ``[R, 1|h, r, n]``."""
     allowed = call.allowed(rows)
+    for edit in edits:
+        if isinstance(edit.operation, Pattern):
+            region = cells.region(edit, rows, heads)
+            found = patterned.may_see(allowed, edit.operation.pattern, cells, rows, heads)
+            allowed = torch.where(region, found, allowed)
     for kind in (Open, Close):
         for edit in edits:
             operation = edit.operation
@@ -141,7 +148,7 @@ def _may_open(layout: Layout, cells: Cells, rows: Tensor) -> Tensor:
 
 def _before(edits: Sequence[AttentionEdit], index: int) -> list[AttentionEdit]:
     """The edits that are done before one of the weights: all of mask and scores, others so far."""
-    stages = (Open, Close, Bias, Gain)
+    stages = (Pattern, Open, Close, Bias, Gain)
     return [it for i, it in enumerate(edits) if i < index or isinstance(it.operation, stages)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -51,12 +51,18 @@ class Layout:
             views are not square.
         sentences: number of the sentence of the user's last turn that each token is in ``[R, N]``,
             counted from 1, 0 for none, int32; None where no edit reads them.
+        pictures: number of the view of a picture that each token is in ``[R, N]``, counted from 1
+            over the batch, 0 for none, int32; None where no edit reads them.
+        grids: extents of each view in tokens, ``(rows, columns)`` or ``(frames, rows, columns)``;
+            empty where they are not known.
     """
 
     roles: Tensor
     segments: Tensor
     side: int | None = None
     sentences: Tensor | None = None
+    pictures: Tensor | None = None
+    grids: tuple[tuple[int, ...], ...] = ()
 
     @classmethod
     def of(
@@ -134,21 +140,25 @@ class Layout:
         more = columns - self.width
         if more <= 0:
             return self
-        return Layout(
-            pad(self.roles, (0, more), value=int(Role.GENERATED)),
-            pad(self.segments, (0, more)),
-            self.side,
-            None if self.sentences is None else pad(self.sentences, (0, more)),
-        )
+        return self._padded((0, more), Role.GENERATED)
 
     def widened(self, columns: int) -> Layout:
         """The layout padded on the left to ``columns`` columns."""
         more = columns - self.width
-        return Layout(
-            pad(self.roles, (more, 0), value=int(Role.PADDING)),
-            pad(self.segments, (more, 0)),
-            self.side,
-            None if self.sentences is None else pad(self.sentences, (more, 0)),
+        return self._padded((more, 0), Role.PADDING)
+
+    def _padded(self, more: tuple[int, int], role: Role) -> Layout:
+        """The layout with further columns before and behind, of one role and in nothing."""
+
+        def padded(numbers: Tensor | None) -> Tensor | None:
+            return None if numbers is None else pad(numbers, more)
+
+        return replace(
+            self,
+            roles=pad(self.roles, more, value=int(role)),
+            segments=pad(self.segments, more),
+            sentences=padded(self.sentences),
+            pictures=padded(self.pictures),
         )
 
     def views(self) -> tuple[Tensor, Tensor]:

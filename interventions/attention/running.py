@@ -3,12 +3,13 @@
 While :func:`editing` or :func:`~.observing.observing` is active, the modules concerned call a
 function of ours under a name of its own; every layer and row without an edit goes through the
 function and the mask that the model used before. Outside the block the model's configuration is as
-it was. The implementations that can be stood in for are ``sdpa`` and ``eager``.
+it was. The implementations that can be stood in for are ``sdpa``, ``eager`` and our own
+(``backend.py``). The mask is said by a :class:`~.sight.Sight`; the tensor that the implementation
+takes is made where a layer is given to it.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,13 +22,18 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from lmms_causal.errors import UserError
-from lmms_causal.interventions.attention import compiled
+from lmms_causal.interventions.attention import backend, compiled
 from lmms_causal.interventions.attention.call import Call
 from lmms_causal.interventions.attention.cells import Part
+from lmms_causal.interventions.attention.sight import Sight, dense, seen
 
 __all__ = ["Visit", "editing", "not_editable", "observing"]
 
-_CODES = {"sdpa": "lmms_causal_fused", "eager": "lmms_causal_explicit"}
+_CODES = {
+    "sdpa": "lmms_causal_fused",
+    "eager": "lmms_causal_explicit",
+    backend.NAME: "lmms_causal_kernels",
+}
 """Our names, over the implementations they fall back on. They contain no name that transformers
 takes for one of its own."""
 
@@ -122,7 +128,8 @@ def _register(name: str) -> None:
 
     AttentionInterface.register(_CODES[name], attention)
     # without a mask function of the same name the model would get no mask, and see the future
-    AttentionMaskInterface.register(_CODES[name], ALL_MASK_ATTENTION_FUNCTIONS[name])
+    masks = ALL_MASK_ATTENTION_FUNCTIONS[name]
+    AttentionMaskInterface.register(_CODES[name], masks if name == backend.NAME else seen(masks))
 
 
 def _attend(
@@ -131,12 +138,12 @@ def _attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
+    attention_mask: Tensor | Sight | None,
     **kwargs: Any,
 ) -> tuple[Tensor, Any]:
     """The attention function: ``query [B, H, q, d]``, ``key`` and ``value [B, H_kv, n, d]``."""
     blocks = [block for block in _ACTIVE.get() if id(module) in block.layer_of]
-    original = ALL_ATTENTION_FUNCTIONS.get(name) or _eager(module)
+    original = _original(name, module)
     if not blocks:
         output: tuple[Tensor, Any] = original(module, query, key, value, attention_mask, **kwargs)
         return output
@@ -156,7 +163,7 @@ def _edited(call: Call, parts: Sequence[Part], layer: int) -> tuple[Tensor, Any]
     if len(parts) == 1 and len(range(*parts[0].rows.indices(len(call.query)))) == len(call.query):
         return compiled.attend(call, parts[0], layer), None
     output, weights = call.original(
-        call.module, call.query, call.key, call.value, call.mask, **call.options
+        call.module, call.query, call.key, call.value, call.given, **call.options
     )
     if parts:
         output = output.clone()
@@ -165,7 +172,16 @@ def _edited(call: Call, parts: Sequence[Part], layer: int) -> tuple[Tensor, Any]
     return output, weights
 
 
-def _eager(module: nn.Module) -> Callable[..., Any]:
-    """The explicit attention function of a module's own file, where transformers looks for it."""
-    found: Callable[..., Any] = sys.modules[type(module).__module__].eager_attention_forward  # type: ignore[attr-defined]
-    return found
+def _original(name: str, module: nn.Module) -> Callable[..., Any]:
+    """The implementation the model had; it takes a sight as well as a mask."""
+    if name == backend.NAME:
+        return backend.attend
+    function = ALL_ATTENTION_FUNCTIONS.get(name) or backend.eager_attention(module)
+
+    def attention(
+        module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: Any, **options: Any
+    ) -> tuple[Tensor, Any]:
+        found: tuple[Tensor, Any] = function(module, q, k, v, dense(mask), **options)
+        return found
+
+    return attention

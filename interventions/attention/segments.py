@@ -60,7 +60,7 @@ def _first(call: Call, queries: int, keys: int | None) -> Call:
         query=call.query[:, :, :queries],
         key=call.key[:, :, :keys],
         value=call.value[:, :, :keys],
-        mask=mask if mask is None else mask[:, :, :queries, :keys],
+        given=mask if mask is None else mask[:, :, :queries, :keys],
     )
 
 

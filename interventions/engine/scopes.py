@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from lmms_causal.interventions.attention.cells import Part
 from lmms_causal.interventions.attention.coordinates import Coordinates
 from lmms_causal.interventions.attention.edits import AttentionEdit
 from lmms_causal.interventions.attention.layout import Layout
+from lmms_causal.interventions.attention.regions import with_pictures
 from lmms_causal.interventions.attention.running import editing
 from lmms_causal.interventions.attention.sentences import with_sentences
 from lmms_causal.interventions.contributions import ResidualEdit
@@ -63,12 +64,20 @@ class Scopes:
         """Whether any pass is edited."""
         return self.plan.reads_parts or any(branch.attention for branch in self.plan.branches)
 
-    def start(self, inputs: Mapping[str, Any], request: Request, prompt_length: int | None) -> None:
-        """Look at the factual prompt."""
+    def start(
+        self,
+        inputs: Mapping[str, Any],
+        request: Request,
+        prompt_length: int | None,
+        generation: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Look at the factual prompt, as given to a pass and, if it is one, to ``generate``."""
         if self.active:
             layout = Layout.of(inputs, self.adapter, request.parts, prompt_length)
             if self.plan.reads_sentences:
                 layout = with_sentences(layout, inputs["input_ids"], self.adapter.tokenizer)
+            if self.plan.reads_pictures:
+                layout = with_pictures(layout, inputs, self.adapter, generation or inputs)
             self._layouts[FACTUAL] = layout
 
     def labelled(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,6 +88,8 @@ class Scopes:
         found = {"roles": layout.roles, "segments": layout.segments}
         if layout.sentences is not None:
             found["sentences"] = layout.sentences
+        if layout.pictures is not None:
+            found["pictures"] = layout.pictures
         return {**inputs, **found}
 
     def take_labels(self, name: str, inputs: dict[str, Any]) -> None:
@@ -87,9 +98,13 @@ class Scopes:
             roles, segments = inputs.pop("roles"), inputs.pop("segments")
             if "attention_mask" in inputs:
                 roles = roles.masked_fill(inputs["attention_mask"] == 0, -1)
-            sentences = inputs.pop("sentences", None)
-            side = self._layouts[FACTUAL].side
-            self._layouts[name] = Layout(roles, segments, side, sentences)
+            self._layouts[name] = replace(
+                self._layouts[FACTUAL],
+                roles=roles,
+                segments=segments,
+                sentences=inputs.pop("sentences", None),
+                pictures=inputs.pop("pictures", None),
+            )
 
     def stack(self, widths: Mapping[str, int]) -> None:
         """Follow prompts that are padded on the left to share a batch."""

@@ -126,7 +126,7 @@ class Session:
         elif self._scopes.active:
             raise UserError("an intervention on attention needs input_ids, not inputs_embeds")
         self._branch_inputs.prompt_length = self._prompt_length
-        self._scopes.start(inputs, self._request, self._prompt_length)
+        self._scopes.start(inputs, self._request, self._prompt_length, self._generation)
         if self._plan.probes:
             prompt = prompt_part(inputs, self._prompt_length)
             self._scopes.probed = {

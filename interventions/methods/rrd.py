@@ -53,43 +53,42 @@ The gain of each model and of each of the four variants.
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from lmms_causal.decomposition import (
+    COUNT,
+    DESCRIBE_ALL,
+    DESCRIBE_ONE,
+    FROM_TEXT,
+    MOST_CLIPS,
+    WITH_VIDEO,
+    Call,
+    Reasoning,
+    Recognition,
+    clips_named,
+    counted,
+    next_call,
+)
 from lmms_causal.errors import UserError
 from lmms_causal.interventions.adapter import ModelAdapter
 from lmms_causal.interventions.plan import Plan
 from lmms_causal.interventions.question import Assistant, Question
 from lmms_causal.interventions.registry import method
 
-__all__ = ["COUNT", "DESCRIBE_ALL", "DESCRIBE_ONE", "FROM_TEXT", "MOST_CLIPS", "RRD", "WITH_VIDEO"]
+__all__ = [
+    "COUNT",
+    "DESCRIBE_ALL",
+    "DESCRIBE_ONE",
+    "FROM_TEXT",
+    "MOST_CLIPS",
+    "RRD",
+    "WITH_VIDEO",
+    "clips_named",
+    "counted",
+]
 
 logger = logging.getLogger(__name__)
-
-DESCRIBE_ALL = (
-    "This video joins several clips. A title at the beginning of each shows its number: Clip 1, "
-    "Clip 2 and so on. Look closely at every clip, at the small steps of what is done in it and at "
-    "what sets it apart from the others. Describe each clip in one sentence, on lines of the form "
-    '"Clip 1: ...", "Clip 2: ...". Write these lines only.'
-)
-COUNT = (
-    "This video joins several clips. A title at the beginning of each shows its number. How many "
-    "clips are there? Reply with the number alone."
-)
-DESCRIBE_ONE = (
-    "This video joins several clips. A title at the beginning of each shows its number. Look "
-    "closely at Clip {number} and at what sets it apart from the others. Say in one sentence what "
-    "is done in it. Write this sentence only, and no number of a clip."
-)
-FROM_TEXT = (
-    "You are not shown the video. This is what is done in each of its clips, with the clip's "
-    "number:\n\n{described}\n\nAnswer from this text.\n\n{question}"
-)
-WITH_VIDEO = "To help you, this is a short description of each clip:\n\n{described}\n\n{question}"
-
-MOST_CLIPS = 50
-"""A larger count is no count; each clip costs a generation."""
 
 
 @method
@@ -105,8 +104,8 @@ class RRD:
         without_video: ``refuse`` questions without a video, or ``skip`` (leave) them.
     """
 
-    recognition: Literal["single", "sequential"] = "single"
-    reasoning: Literal["text", "video"] = "text"
+    recognition: Recognition = "single"
+    reasoning: Reasoning = "text"
     parity: bool = False
     max_new_tokens: int = 512
     without_video: Literal["refuse", "skip"] = "refuse"
@@ -136,47 +135,19 @@ class RRD:
                 f"{question.key}: intervention rrd needs a video and the question shows none; use "
                 "without_video=skip to leave such questions untouched"
             )
-        if self.recognition == "single":
-            described = self.ask(question, DESCRIBE_ALL, assistant)
-        else:
-            described = self.one_by_one(question, assistant)
-        logger.debug("%s: the clips are described as\n%s", question.key, described)
-        frame, videos = (
-            (FROM_TEXT, ()) if self.reasoning == "text" else (WITH_VIDEO, question.videos)
+        replies: list[str] = []
+        while not (call := self._next_call(question.text, replies)).is_last:
+            asked = replace(question, text=call.text)
+            replies.append(assistant.ask(asked, self.max_new_tokens))
+        logger.debug("%s: the last question is\n%s", question.key, call.text)
+        videos = question.videos if call.shows_video else ()
+        return replace(question, text=call.text, videos=videos)
+
+    def _next_call(self, question: str, replies: list[str]) -> Call:
+        return next_call(
+            question,
+            replies,
+            recognition=self.recognition,
+            reasoning=self.reasoning,
+            parity=self.parity,
         )
-        text = frame.format(described=described, question=question.text)
-        return replace(question, text=text, videos=videos)
-
-    def one_by_one(self, question: Question, assistant: Assistant) -> str:
-        """Return a line for each clip, as many as the model counts."""
-        count = counted(self.ask(question, COUNT, assistant))
-        if count is None:
-            described = self.ask(question, DESCRIBE_ALL, assistant)
-            count = clips_named(described)
-            if count is None:
-                return described
-        label = "Clip Clip" if self.parity else "Clip"
-        replies = (
-            self.ask(question, DESCRIBE_ONE.format(number=number), assistant)
-            for number in range(1, count + 1)
-        )
-        return "\n".join(f"{label} {n}: {reply}" for n, reply in enumerate(replies, start=1))
-
-    def ask(self, question: Question, text: str, assistant: Assistant) -> str:
-        """Return the answer to other words about the same video."""
-        return assistant.ask(replace(question, text=text), self.max_new_tokens).strip()
-
-
-def counted(reply: str) -> int | None:
-    """Return the first number of a reply; None if there is none, or none that can be a count."""
-    found = re.search(r"\d+", reply)
-    return _possible(int(found[0])) if found else None
-
-
-def clips_named(text: str) -> int | None:
-    """Return how many clips a description names; None if it names none."""
-    return _possible(len(set(re.findall(r"\bclip\s*(\d+)", text, re.IGNORECASE))))
-
-
-def _possible(count: int) -> int | None:
-    return count if 0 < count <= MOST_CLIPS else None

@@ -18,6 +18,7 @@ from typing import Any
 from lmms_causal._version import __version__
 from lmms_causal.errors import UserError
 from lmms_causal.interventions import Handle, Spec, apply, parse
+from lmms_causal.interventions.attention.backend import register
 from lmms_causal.models.loading import resolve
 
 __all__ = ["EscapedError", "Intervening"]
@@ -100,6 +101,7 @@ class Intervening:
 
     def _load(self) -> None:
         """Run the base class's constructor, keep what the harness set before, and install."""
+        register()  # a wrapper's own attn_implementation may be lmms_causal
         self._arguments = self._pending or {}
         self._pending = None
         early = {

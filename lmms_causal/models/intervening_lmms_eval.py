@@ -60,8 +60,18 @@ def intervened(base: type, arguments: dict[str, Any]) -> type:
         def generate_until(self, requests: list[Instance]) -> Any:
             return self._run("generate_until", requests)
 
+        @one_line_errors
         def generate_until_multi_round(self, requests: list[Instance]) -> Any:
-            return self._run("generate_until_multi_round", requests)
+            reason = "its loop over rounds is for models of the simple type"
+            try:
+                if _holds_rounds(base):
+                    return self._run("generate_until_multi_round", requests)
+            except NotImplementedError as error:  # what most wrappers raise
+                reason = str(error).partition("\n")[0] or "not implemented"
+            raise UserError(
+                f"lmms-eval's {base.__name__} holds no conversations of several rounds ({reason}); "
+                "leave out base= and use the model causal"
+            )
 
         def loglikelihood(self, requests: list[Instance]) -> Any:
             return self._run("loglikelihood", requests)
@@ -73,6 +83,16 @@ def intervened(base: type, arguments: dict[str, Any]) -> type:
     Intervened.__name__ = f"{base.__name__}[{spec}]"
     Intervened.__module__ = base.__module__
     return Intervened
+
+
+def _holds_rounds(base: type) -> bool:
+    """Whether a wrapper's loop over rounds, if it has one, is for requests of its own type.
+
+    A chat class may inherit that of the simple class, which reads other requests.
+    """
+    name = "generate_until_multi_round"
+    owner = next(cls for cls in base.__mro__ if name in vars(cls))
+    return getattr(owner, "is_simple", None) == getattr(base, "is_simple", None)
 
 
 def _placed(base: type, given: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from transformers.models.auto.modeling_auto import (
 
 from lmms_causal import tiny_llava
 from lmms_causal.errors import UserError
+from lmms_causal.interventions.attention.backend import register
 
 __all__ = ["Checkpoint", "available_device", "pad_left", "resolve"]
 
@@ -37,6 +38,7 @@ class Checkpoint:
         dtype: ``auto`` (the checkpoint's), or a torch dtype's name.
         device: ``cuda``, ``cuda:1``, ``mps``, ``cpu``; None takes the first of these there is.
         device_map: passed to accelerate, which then places the model instead of ``device``.
+        attn_implementation: of transformers, or ``lmms_causal`` for the kernels of this package.
         adapter: folder or hub id of a PEFT adapter put on top.
         processor: further arguments of the processor, e.g. ``min_pixels``.
     """
@@ -55,6 +57,7 @@ class Checkpoint:
         dtype = str(self.dtype)
         if dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
             raise UserError(f"dtype={dtype} is not a torch dtype; use auto, float32, bfloat16 ...")
+        register()  # so that attn_implementation=lmms_causal is known
         if self.attn_implementation and "/" not in self.attn_implementation:  # no hub kernel
             known = ("eager", *ALL_ATTENTION_FUNCTIONS.keys())
             if self.attn_implementation not in known:

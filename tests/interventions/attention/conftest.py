@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import masking_utils
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward
 
-from lmms_causal.interventions.attention import compiled
+from lmms_causal.interventions.attention import backend, compiled
 from lmms_causal.interventions.attention.call import Call
 from lmms_causal.interventions.attention.cells import Part
 from lmms_causal.interventions.attention.edits import (
@@ -31,6 +32,7 @@ from lmms_causal.interventions.attention.edits import (
     Uniform,
 )
 from lmms_causal.interventions.attention.layout import Layout, Role
+from lmms_causal.interventions.attention.sight import Sight, seen
 
 ROWS, HEADS, KEY_HEADS, WIDTH = 2, 4, 2, 3
 LAYER = 1
@@ -103,20 +105,38 @@ class Attention:
         added = torch.zeros_like(seen, dtype=torch.float64)
         return seen if fused else added.masked_fill(~seen, torch.finfo(torch.float64).min)
 
-    def call(self, queries: range, keys: range, fused: bool) -> Call:
+    def sight(self, queries: range, keys: range) -> Sight:
+        """The mask as our kernels are told it."""
+        function = masking_utils.causal_mask_function
+        if self.window is not None:
+            function = masking_utils.sliding_window_causal_mask_function(self.window)
+        found = seen(masking_utils.sdpa_mask)(
+            batch_size=ROWS,
+            q_length=len(queries),
+            kv_length=len(keys),
+            q_offset=queries.start,
+            kv_offset=keys.start,
+            mask_function=function,
+            attention_mask=self.layout.real[:, : queries.stop],
+        )
+        assert isinstance(found, Sight)
+        return found
+
+    def call(self, queries: range, keys: range, fused: bool, kernels: bool = False) -> Call:
         """The call of some queries, given some keys."""
         options: dict[str, Any] = {"scaling": WIDTH**-0.5}
         if self.softcap is not None:
             options["softcap"] = self.softcap
         original: Any = sdpa_attention_forward if fused else eager_attention_forward
+        mask: Any = self.sight(queries, keys) if kernels else self.mask(queries, keys, fused)
         return Call(
             Module().eval(),
             self.query[:, :, list(queries)],
             self.key[:, :, list(keys)],
             self.value[:, :, list(keys)],
-            self.mask(queries, keys, fused),
+            mask,
             options,
-            original,
+            backend.attend if kernels else original,
             fused,
         )
 
@@ -126,14 +146,20 @@ class Attention:
         rows = slice(0, ROWS)
         return Part(rows, {LAYER: edits}, self.padding, end, (1, 2), layout, memory=memory)
 
-    def whole(self, edits: Sequence[AttentionEdit], *, fused: bool) -> Tensor:
+    def whole(
+        self, edits: Sequence[AttentionEdit], *, fused: bool = True, kernels: bool = False
+    ) -> Tensor:
         """Outputs ``[R, N, H, d]`` of one pass over all columns."""
         everything = range(self.count)
         return compiled.attend(
-            self.call(everything, everything, fused), self.part(edits, self.count, {}), LAYER
+            self.call(everything, everything, fused, kernels),
+            self.part(edits, self.count, {}),
+            LAYER,
         )
 
-    def stepwise(self, edits: Sequence[AttentionEdit], *, fused: bool) -> Tensor:
+    def stepwise(
+        self, edits: Sequence[AttentionEdit], *, fused: bool = True, kernels: bool = False
+    ) -> Tensor:
         """The same from a pass over the prompt and one a token, old keys forgotten."""
         prompt = self.layout.prompt_end
         passes = [range(prompt), *(range(i, i + 1) for i in range(prompt, self.count))]
@@ -143,7 +169,7 @@ class Attention:
         for queries in passes:
             forgets = self.window is not None and not opens and len(queries) == 1
             first = max(0, queries.stop - (self.window or 0)) if forgets else 0
-            call = self.call(queries, range(first, queries.stop), fused)
+            call = self.call(queries, range(first, queries.stop), fused, kernels)
             found.append(compiled.attend(call, self.part(edits, queries.stop, memory), LAYER))
         return torch.cat(found, dim=1)
 

@@ -8,7 +8,7 @@ import random
 import pytest
 import torch
 
-from lmms_causal.interventions.attention import explicit
+from lmms_causal.interventions.attention import explicit, in_kernels
 from lmms_causal.interventions.attention.call import Call
 from lmms_causal.interventions.attention.cells import Cells, Part
 from lmms_causal.interventions.attention.edits import (
@@ -92,6 +92,27 @@ def test_every_way_to_carry_edits_out_is_the_definition(seed, drawn, definition,
             attention.stepwise(edits, fused=fused),
         ):
             torch.testing.assert_close(found[real], wanted, atol=2e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_edits_inside_the_kernels_are_the_definition(seed, drawn, definition):
+    """Masks, biases, gains and factors, the model running on our kernels."""
+    attention = drawn(seed)
+    draw = random.Random(seed)
+    kinds = [Open(), Close(), Close(), Bias(0.7), Bias(lambda layer: -layer), Gain(0.5), Gain(-0.3)]
+    kinds += [Scale(0.1), Scale(2.5)] if seed % 2 else [Scale(3.0, renormalise=False), Scale(0.2)]
+    chosen = draw.sample(kinds, draw.randint(1, 5))
+    chosen.sort(key=lambda it: isinstance(it, Scale) and not it.renormalise)
+    edits = [
+        AttentionEdit(it, Where(None, draw.choice(HEADS), draw.choice(SPANS), draw.choice(SPANS)))
+        for it in chosen
+    ]
+    everything = range(attention.count)
+    assert in_kernels.possible(attention.call(everything, everything, True, kernels=True), edits)
+    real = attention.layout.real
+    wanted = definition(attention, edits)[real]
+    for found in (attention.whole(edits, kernels=True), attention.stepwise(edits, kernels=True)):
+        torch.testing.assert_close(found[real], wanted, atol=2e-6, rtol=1e-6)
 
 
 def test_neutral_edits_written_out_are_the_explicit_implementation(drawn):

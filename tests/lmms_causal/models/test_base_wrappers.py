@@ -93,6 +93,12 @@ class TestLmmsEval:
         model.task_dict["toy"] = {"test": DOCS}
         assert answers(model) == answers(lmms(Causal, folder, name))
 
+    def test_conversations_it_cannot_hold_are_one_error(self, wrapper):
+        """llava_hf defines none; Qwen's chat class inherits the loop of the simple one."""
+        name, folder = wrapper
+        with pytest.raises(UserError, match=r"no conversations of several .*leave out base="):
+            lmms(Causal, folder, name).generate_until_multi_round([chat(0)])
+
     def test_clean_gives_the_model_back(self, wrapper):
         name, folder = wrapper
         model = lmms(Causal, folder, name, VCD_SPEC)
