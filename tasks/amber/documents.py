@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lmms_causal.errors import UserError
-from lmms_causal.tasks.amber import images
+from lmms_causal.tasks.amber import images, official
 from lmms_causal.tasks.amber.data import DIMENSIONS, Item, items, vocabulary
 from lmms_causal.tasks.lite import part_of
 from lmms_causal.tasks.prompts import template
@@ -23,11 +23,19 @@ LITE_PICTURES = 30
 
 @dataclass(frozen=True)
 class Variant:
-    """Which part of AMBER a task asks, whether blind, and about how many pictures (None: all)."""
+    """What a task asks.
+
+    Attributes:
+        generative: for descriptions, or yes/no questions.
+        blind: without the pictures.
+        pictures: about how many pictures (None: all).
+        official: scored by the authors' matcher too, which must be at hand.
+    """
 
     generative: bool
     blind: bool
     pictures: int | None = None
+    official: bool = False
 
 
 VARIANTS = {
@@ -37,6 +45,8 @@ VARIANTS = {
     "amber_discriminative_lite_blind": Variant(False, True, LITE_PICTURES),
     "amber_generative": Variant(generative=True, blind=False),
     "amber_generative_blind": Variant(generative=True, blind=True),
+    "amber_generative_official": Variant(generative=True, blind=False, official=True),
+    "amber_generative_official_blind": Variant(generative=True, blind=True, official=True),
 }
 """Every task of this benchmark by name."""
 
@@ -45,7 +55,7 @@ def build(name: str) -> list[dict[str, Any]]:
     """All documents of a task, in the order of the release.
 
     Raises:
-        UserError: unknown task, or files or a picture folder that cannot be had.
+        UserError: unknown task, or files, a picture folder or a matcher that cannot be had.
     """
     if name not in VARIANTS:
         raise UserError(f"no amber task {name!r}; there are: {', '.join(VARIANTS)}")
@@ -58,6 +68,8 @@ def build(name: str) -> list[dict[str, Any]]:
         _require_known({word for doc in docs for word in doc["truth"] + doc["imagined"]})
     if not variant.blind:
         images.FOLDER.require(docs)
+    if variant.official:
+        official.load()  # to miss it now, not after the model has answered
     return docs
 
 

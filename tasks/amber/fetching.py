@@ -1,4 +1,4 @@
-"""Having AMBER's files and pictures at hand before a run."""
+"""Having AMBER's files and pictures, and the authors' matcher, at hand before a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def check(task: str) -> None:
 
 
 def fetch_all(task: str, *, progress: bool = True) -> str:
-    """Fetch queries, annotations and words; the pictures must be there. One line of report.
+    """Fetch queries, annotations and words; pictures and matcher must be there. A line of report.
 
     Raises:
         UserError: something cannot be had; the message says what to do.

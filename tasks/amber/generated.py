@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lmms_causal.tasks.amber import scoring
+from lmms_causal.tasks.amber import official_scoring, scoring
 
 
 def question(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, Any]:
@@ -16,3 +16,8 @@ def question(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, Any]:
 def description(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, Any]:
     """``amber_generative`` and its blind twin."""
     return scoring.score_description(doc, results[0])
+
+
+def official_description(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, Any]:
+    """``amber_generative_official`` and its blind twin."""
+    return official_scoring.score_official(doc, results[0])

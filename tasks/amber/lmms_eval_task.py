@@ -19,6 +19,8 @@ amber_discriminative_lite = documents_of("amber_discriminative_lite", documents.
 amber_discriminative_lite_blind = documents_of("amber_discriminative_lite_blind", documents.dataset)
 amber_generative = documents_of("amber_generative", documents.dataset)
 amber_generative_blind = documents_of("amber_generative_blind", documents.dataset)
+amber_generative_official = documents_of("amber_generative_official", documents.dataset)
+amber_generative_official_blind = documents_of("amber_generative_official_blind", documents.dataset)
 
 
 @one_line_errors

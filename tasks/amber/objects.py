@@ -4,7 +4,7 @@ Source: repository junyangwang0410/AMBER, ``inference.py``. There, nouns are fou
 and lemmatiser, and two words are synonyms if their spaCy vectors (``en_core_web_lg``) have a cosine
 above 0.8. Both depend on models that are not part of this package. `words_of` finds words of the
 vocabulary by their singular instead; `match` is the authors' procedure for any nouns and any
-notion of synonyms, and without one it goes by the associated words alone.
+notion of synonyms, and without one it goes by the associated words alone. `official` has theirs.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ same order in all its forms.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lmms_causal.errors import UserError
@@ -41,12 +41,14 @@ class Variant:
         form: ``pictures``, ``composite`` (all on one sheet), ``vccot`` (steps before the answer) or
             ``text`` (descriptions in place of pictures).
         blind: the same prompt without its pictures.
+        judged: a language model scores the answers.
     """
 
     name: str
     question: str
     form: str = "pictures"
     blind: bool = False
+    judged: bool = False
 
     @property
     def shows_pictures(self) -> bool:
@@ -242,9 +244,10 @@ def _variants() -> Iterator[Variant]:
     seen += [Variant(f"mucr_{q}_composite", q, "composite") for q in ("c2e", "cue", "exp")]
     seen += [Variant(f"mucr_{question}_vccot", question, "vccot") for question in ("c2e", "cue")]
     seen += [Variant("mucr_cue_options", "cue_options")]
+    seen += [Variant("mucr_exp_judge", "exp", judged=True)]
     for variant in seen:
         yield variant
-        yield Variant(f"{variant.name}_blind", variant.question, variant.form, blind=True)
+        yield replace(variant, name=f"{variant.name}_blind", blind=True)
     for question in ("c2e", "e2c", "cue", "exp"):
         yield Variant(f"mucr_{question}_text", question, "text")
 

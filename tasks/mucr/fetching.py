@@ -10,13 +10,19 @@ from lmms_causal.tasks.mucr.data import PICTURE_COLUMNS, Table, read_table
 from lmms_causal.tasks.mucr.documents import VARIANTS, build
 from lmms_causal.tasks.mucr.families import families
 from lmms_causal.tasks.mucr.items import read_items
+from lmms_causal.tasks.mucr.judge import preflight
 
 __all__ = ["check", "content_digest", "fetch_all"]
 
 
 def check(task: str) -> None:
-    """Raise the `UserError` that building this task would raise; decodes no picture."""
+    """Raise the `UserError` that building this task would raise; decodes no picture.
+
+    Where a judge scores, it is asked for two verdicts.
+    """
     build(task)
+    if VARIANTS[task].judged:
+        preflight()
 
 
 def fetch_all(task: str, *, progress: bool = True) -> str:

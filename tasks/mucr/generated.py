@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lmms_causal.tasks.mucr import scoring
+from lmms_causal.tasks.mucr import judged, scoring
 
 Doc = Mapping[str, Any]
 
@@ -18,3 +18,8 @@ def letter(doc: Doc, results: Sequence[str]) -> dict[str, Any]:
 def explanation(doc: Doc, results: Sequence[str]) -> dict[str, Any]:
     """``mucr_exp`` and its other forms."""
     return scoring.score_explanation(doc, results[0])
+
+
+def judged_explanation(doc: Doc, results: Sequence[str]) -> dict[str, Any]:
+    """``mucr_exp_judge`` and its blind twin."""
+    return judged.score_by_judge(doc, results[0])

@@ -22,8 +22,10 @@ from lmms_causal.tasks.mucr.parsing import parse_final_option, parse_option, wit
 __all__ = [
     "CATEGORIES",
     "STYLES",
+    "by_kind",
     "family_accuracy",
     "letter_bias",
+    "record_of",
     "score_explanation",
     "score_letter",
     "score_options",
@@ -35,7 +37,7 @@ CATEGORIES = ("human", "animal", "plant", "character", "mixture")
 STYLES = ("photograph", "comic")
 
 
-def _record(doc: Mapping[str, Any], score: float, **more: Any) -> Values:
+def record_of(doc: Mapping[str, Any], score: float, **more: Any) -> Values:
     """What a comparison needs to know about a document besides its score."""
     return {
         "id": doc["id"],
@@ -48,7 +50,7 @@ def _record(doc: Mapping[str, Any], score: float, **more: Any) -> Values:
     }
 
 
-def _by_kind(doc: Mapping[str, Any], metric: str, score: float) -> Values:
+def by_kind(doc: Mapping[str, Any], metric: str, score: float) -> Values:
     """The score under the names of its category, its style, and of complete families."""
     category, style = doc["category"].lower(), doc["style"].lower()
     values: Values = {f"{metric}_complete": score if doc["family_complete"] else None}
@@ -68,9 +70,9 @@ def score_letter(doc: Mapping[str, Any], text: str) -> Values:
     member = {"family": doc["family"], "credit": score} if doc["family_complete"] else None
     values: Values = {
         "mucr_score": score,
-        f"{name}_acc": _record(doc, score, valid=letter is not None, pred=letter),
+        f"{name}_acc": record_of(doc, score, valid=letter is not None, pred=letter),
         f"{name}_family_acc": member,
-        **_by_kind(doc, f"{name}_acc", score),
+        **by_kind(doc, f"{name}_acc", score),
     }
     if "distinct" in doc:
         values[f"{name}_acc_distinct"] = score if doc["distinct"] else None
@@ -97,10 +99,10 @@ def score_options(
     pred = None if choice.index is None else phrases[choice.index]
     values: Values = {
         "mucr_score": choice.credit,
-        "cue_acc": _record(doc, choice.credit, order=order, pred=pred),
+        "cue_acc": record_of(doc, choice.credit, order=order, pred=pred),
         "cue_consistent_acc": pair["consistent_acc"],
         "position_bias": pair["position_bias"],
-        **_by_kind(doc, "cue_acc", choice.credit),
+        **by_kind(doc, "cue_acc", choice.credit),
         "first_rate": pair["first_rate"],
         "tie_rate": pair["tie_rate"],
     }
@@ -119,9 +121,9 @@ def score_explanation(doc: Mapping[str, Any], text: str) -> Values:
     overlap = rouge_l(written, doc["references"])
     return {
         "exp_score": overlap,
-        "exp_rougeL": _record(doc, overlap),
+        "exp_rougeL": record_of(doc, overlap),
         "exp_cue_hit": float(names_cue(written, doc["cue"])),
-        **_by_kind(doc, "exp_rougeL", overlap),
+        **by_kind(doc, "exp_rougeL", overlap),
         "mucr_invalid_rate": float(not words(written)),
     }
 

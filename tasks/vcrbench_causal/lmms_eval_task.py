@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lmms_causal.command_line import one_line_errors
-from lmms_causal.tasks.vcrbench_causal import data, documents
+from lmms_causal.tasks.vcrbench_causal import conversations, data, documents
 
 if TYPE_CHECKING:
     import datasets
@@ -34,6 +34,30 @@ def plain_blind(manifest: datasets.Dataset) -> datasets.Dataset:
 def renamed_blind(manifest: datasets.Dataset) -> datasets.Dataset:
     """``process_docs`` of ``vcrbench_causal_renamed_blind``."""
     return documents.dataset("renamed")
+
+
+@one_line_errors
+def rrd(manifest: datasets.Dataset) -> datasets.Dataset:
+    """``process_docs`` of ``vcrbench_rrd``."""
+    return _with_videos(conversations.dataset("vcrbench_rrd"))
+
+
+@one_line_errors
+def rrd_video(manifest: datasets.Dataset) -> datasets.Dataset:
+    """``process_docs`` of ``vcrbench_rrd_video``."""
+    return _with_videos(conversations.dataset("vcrbench_rrd_video"))
+
+
+@one_line_errors
+def rrd_sequential(manifest: datasets.Dataset) -> datasets.Dataset:
+    """``process_docs`` of ``vcrbench_rrd_sequential``."""
+    return _with_videos(conversations.dataset("vcrbench_rrd_sequential"))
+
+
+@one_line_errors
+def rrd_sequential_video(manifest: datasets.Dataset) -> datasets.Dataset:
+    """``process_docs`` of ``vcrbench_rrd_sequential_video``."""
+    return _with_videos(conversations.dataset("vcrbench_rrd_sequential_video"))
 
 
 @one_line_errors

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,16 @@ assert _spec is not None and _spec.loader is not None
 _fixtures = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_fixtures)
 
-tiny_release = _fixtures.tiny_release
+tiny_centers = _fixtures.tiny_centers
+tiny_companions = _fixtures.tiny_companions
+tiny_mme_cc = _fixtures.tiny_mme_cc
+tiny_mucr = _fixtures.tiny_mucr
 tiny_pairs = _fixtures.tiny_pairs
 tiny_questions = _fixtures.tiny_questions
-real_release = _fixtures.real_release
+tiny_release = _fixtures.tiny_release
+tiny_videos = _fixtures.tiny_videos
+tiny_walls = _fixtures.tiny_walls
+real_release = _fixtures.fixtures_of("causal_vqa").real_release
 
 _REFUSAL = """
 import sys
@@ -36,4 +41,4 @@ def without_ours(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Environment variables under which no Python process can import this package."""
     folder = tmp_path_factory.mktemp("refusal")
     (folder / "sitecustomize.py").write_text(_REFUSAL, encoding="utf-8")
-    return {**os.environ, "PYTHONPATH": str(folder), "OURS_IS_ABSENT": "1"}
+    return {"PYTHONPATH": str(folder), "OURS_IS_ABSENT": "1"}

@@ -135,6 +135,22 @@ def test_a_group_over_several_benchmarks_is_to_be_exported_by_benchmark(
     assert [file.name for file in task_files.choose("a", "lm-eval")] == ["a"]
 
 
+@pytest.mark.parametrize("harness", HARNESSES)
+@pytest.mark.parametrize("group", ["causal_lmms", "causal_lmms_lite"])
+def test_the_groups_over_benchmarks_name_what_can_be_exported(
+    group: str, harness: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", group, "--to", harness, str(tmp_path / "out")]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"error: {group} is made of") and shown.count("\n") == 1
+    named = shown.strip().rpartition("export each one: ")[2].split(", ")
+    files = {file.name: file for name in named for file in task_files.choose(name, harness)}
+    assert len(named) > 4 and set(named) <= set(files)
+    benchmarks = {roots(harness) / name for name in named}
+    stems = {path.stem for folder in benchmarks for path in folder.glob("*.yaml")}
+    assert set(catalogue.members(group)) <= stems and not (tmp_path / "out").exists()
+
+
 def test_nothing_is_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kept = tmp_path / "kept.txt"
     kept.write_text("mine")

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from lmms_causal.testing.judge import StubJudge
+
 pytestmark = pytest.mark.slow
 
 TASKS = "mucr,mucr_e2c,mucr_composite,mucr_blind,mucr_cue_text"
@@ -101,4 +103,29 @@ def test_missing_data_is_one_line_before_the_model_loads(run: Any) -> None:
     assert done.returncode != 0
     last = done.stderr.strip().splitlines()[-1]
     assert "MUCR_DATA=/no/such/folder holds no .parquet, .jsonl or .json file" in last
+    assert "Traceback" not in done.stderr and "Loading weights" not in done.stderr
+
+
+def test_a_judge_scores_explanations_and_is_named(tmp_path: Path, mucr_judge: StubJudge) -> None:
+    hail = "hail broke the glass"  # the wrong one of the two trials before the run
+    mucr_judge.reply = lambda prompt: f"<score>{int(hail not in prompt)}</score>"
+    tasks = "mucr_exp_judge,mucr_exp_judge_blind"
+    done = _lmms_eval("--tasks", tasks, "--log_samples", "--output_path", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    for task, results in _results(tmp_path).items():
+        assert results["exp_judge_score,none"] == 1 - results["mucr_invalid_rate,none"], task
+        assert results["exp_judge_failed,none"] == 0
+        assert "served as stub-0001" in results["exp_judge_model,none"]
+    (file,) = tmp_path.rglob("*_samples_mucr_exp_judge.jsonl")
+    record = json.loads(file.read_text().splitlines()[0])["exp_judge_acc"]
+    assert (record["served"], record["prompt"]) == ("stub-0001", "1.0")
+
+
+def test_without_a_judge_the_run_ends_in_one_line_before_the_model_loads(
+    mucr_judge: StubJudge,
+) -> None:
+    done = _lmms_eval("--tasks", "mucr_exp_judge", MODEL_VERSION="")
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: mucr_exp_judge needs a judge and MODEL_VERSION does not name")
     assert "Traceback" not in done.stderr and "Loading weights" not in done.stderr
