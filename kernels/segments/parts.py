@@ -12,7 +12,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from lmms_causal.kernels.attention import attention
 from lmms_causal.kernels.partial import Part, attend, merge, products
+from lmms_causal.kernels.patterns import Causal, Full
 from lmms_causal.kernels.rotation import rotate, wide_type
 from lmms_causal.kernels.segments.sight import Row, Span
 
@@ -21,6 +23,7 @@ __all__ = ["attend_to_spans"]
 _FEW = 64  # rows of queries for each key head, up to which a table is faster than fused kernels
 _TABLE = 1 << 21  # and how many scores it may have
 _MASKED = 1 << 22  # cells of a window's mask that are held at a time
+_CAUSAL, _FULL = Causal(), Full()
 
 
 def attend_to_spans(row: Row, q: Tensor, seen: list[Span], start: int) -> Tensor:
@@ -81,9 +84,22 @@ def _parts(row: Row, q: Tensor, seen: list[Span], start: int) -> Iterator[Part]:
         turned = (q if _stays(span) else rotate(q, span.turn, row.rotation)).unsqueeze(0)
         k, v = (x[None, :, span.start : span.stop] for x in (row.k, row.v))
         if row.window is None:
-            yield attend(turned, k, v, scale=row.scale, causal=span.causal, softcap=row.softcap)
+            yield _fused(row, turned, k, v, span.causal)
         else:
             yield _windowed(row, turned, k, v, span, start)
+
+
+def _fused(row: Row, q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Part:
+    """Attend without a mask, by the backend that fits: the compiled kernels where they are."""
+    return attention(
+        q,
+        k,
+        v,
+        pattern=_CAUSAL if causal else _FULL,
+        scale=row.scale,
+        softcap=row.softcap,
+        return_lse=True,
+    )
 
 
 def _moved_keys(row: Row, q: Tensor, seen: list[Span]) -> Part:
@@ -101,12 +117,12 @@ def _moved_keys(row: Row, q: Tensor, seen: list[Span]) -> Part:
         if isinstance(span.turn, Tensor)
     ]
     values = torch.cat([row.v[:, span.start : span.stop] for span in seen], 1)
-    out, lse = attend(
+    out, lse = _fused(
+        row,
         q.reshape(*grouped, m, width),
         torch.cat(keys, 2),
         values[:, None].expand(*grouped, -1, -1),
-        scale=row.scale,
-        softcap=row.softcap,
+        False,
     )
     return out.reshape(1, heads, m, -1), lse.reshape(1, heads, m)
 
@@ -116,7 +132,7 @@ def _windowed(row: Row, q: Tensor, k: Tensor, v: Tensor, span: Span, start: int)
     m = q.shape[2]
     reach, places = _reach(row, span, start, 0, m)
     if int(reach.max()) < int(places.min()):  # all of it is near enough
-        return attend(q, k, v, scale=row.scale, causal=span.causal, softcap=row.softcap)
+        return _fused(row, q, k, v, span.causal)
     rows = max(1, _MASKED // (q.shape[1] * places.shape[0]))
     parts = []
     for first in range(0, m, rows):
