@@ -9,6 +9,7 @@ tiles only. All else follows: tile lists, ranges of keys, numbers of pairs, pict
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,14 @@ class AttentionPattern(ABC):
         Query head ``h`` has mask ``h * planes // heads``.
         """
         return 1
+
+    def stretches(self, context: Context, i: int) -> Sequence[tuple[int, int]] | None:
+        """The keys of one query as half-open ranges, ascending and apart, if there is one plane.
+
+        None where there is no closed form: then pairs are looked at. Worth it for patterns that
+        every step of decoding asks.
+        """
+        return None
 
     def order(self, context: Context) -> Tensor | None:
         """An order of positions in which allowed pairs fill tiles better, int64 ``[keys]``.

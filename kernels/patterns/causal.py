@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,10 @@ class Causal(AttentionPattern):
         """All below the diagonal, none above it."""
         return classified(grid.k_high <= grid.q_low, grid.k_low <= grid.q_high)[None]
 
+    def stretches(self, context: Context, i: int) -> Sequence[tuple[int, int]]:
+        """From the first key to the query's own place."""
+        return [(0, min(i + 1, context.keys))] if i >= 0 and context.keys else []
+
 
 @pattern("full")
 @dataclass(frozen=True)
@@ -42,3 +47,7 @@ class Full(AttentionPattern):
     def states(self, context: Context, grid: Grid) -> Tensor:
         """All of every tile."""
         return torch.full((1, 1, 1), ALL, dtype=torch.int8)
+
+    def stretches(self, context: Context, i: int) -> Sequence[tuple[int, int]]:
+        """All keys."""
+        return [(0, context.keys)] if context.keys else []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -213,6 +214,16 @@ def key_ranges(pattern: AttentionPattern, context: Context) -> tuple[Tensor, Ten
     """
     pattern.check(context)
     planes = pattern.planes(context)
+    if planes == 1:
+        own = range(context.offset, context.offset + context.queries)
+        lists = [pattern.stretches(context, i) for i in own]
+        if None not in lists:
+            counts = list(accumulate((len(some or ()) for some in lists), initial=0))
+            ranges = [stretch for some in lists for stretch in some or ()]
+            return (
+                torch.tensor(counts, dtype=torch.int32),
+                torch.tensor(ranges, dtype=torch.int32).view(-1, 2),
+            )
     allowed = allowed_block(pattern, context).expand(planes, -1, -1).flatten(0, 1)
     edged = torch.nn.functional.pad(allowed, (1, 1))
     # in each row the first of a range and what is behind its last take turns

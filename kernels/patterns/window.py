@@ -6,11 +6,13 @@ Language Models with Attention Sinks", arXiv 2309.17453.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
+from lmms_causal.kernels.patterns.context import Context
 from lmms_causal.kernels.patterns.distance import DistancePattern
 from lmms_causal.kernels.patterns.limits import require
 from lmms_causal.kernels.patterns.registry import pattern
@@ -42,3 +44,11 @@ class SlidingWindow(DistancePattern):
     def seen(self, delta: Tensor) -> Tensor:
         """The nearest tokens."""
         return delta < self.window
+
+    def stretches(self, context: Context, i: int) -> Sequence[tuple[int, int]]:
+        """The sinks and the window, one range where they touch."""
+        behind = min(i + 1, context.keys)
+        first, sinks = max(0, i + 1 - self.window), min(self.sink, behind)
+        if sinks >= first:
+            return [(0, behind)] if behind > 0 else []
+        return [it for it in ((0, sinks), (first, behind)) if it[0] < it[1]]
