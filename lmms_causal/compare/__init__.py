@@ -11,17 +11,37 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lmms_causal.compare.checks import Check
     from lmms_causal.compare.comparison import Comparison, compare
+    from lmms_causal.compare.documents import DocumentPair, Flip
     from lmms_causal.compare.read import read_run
     from lmms_causal.compare.records import Cost, Run, Sample, Task
-    from lmms_causal.compare.rows import Options, Row
+    from lmms_causal.compare.rows import Equivalence, Options, Row
 
-__all__ = ["Comparison", "Cost", "Options", "Row", "Run", "Sample", "Task", "compare", "read_run"]
+__all__ = [
+    "Check",
+    "Comparison",
+    "Cost",
+    "DocumentPair",
+    "Equivalence",
+    "Flip",
+    "Options",
+    "Row",
+    "Run",
+    "Sample",
+    "Task",
+    "compare",
+    "read_run",
+]
 
 _HOME = {
+    "Check": "checks",
     "Comparison": "comparison",
     "compare": "comparison",
+    "DocumentPair": "documents",
+    "Flip": "documents",
     "read_run": "read",
+    "Equivalence": "rows",
     "Options": "rows",
     "Row": "rows",
 }

@@ -7,9 +7,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmms_causal.errors import UserError
+from lmms_causal.report import command as report
+
+if TYPE_CHECKING:
+    from lmms_causal.compare.comparison import Comparison
 
 _EPILOG = """\
 A run is a results JSON file of lmms-eval or lm-eval, or the folder given to --output_path, made
@@ -18,7 +22,8 @@ rejects after Holm's correction.
 
 examples:
   lmms-causal compare out/plain out/vcd
-  lmms-causal compare out/plain out/vcd out/re2 --by stratum --markdown
+  lmms-causal compare out/plain out/vcd out/re2 --by connector --markdown
+  lmms-causal compare out/plain out/vcd --margin 1 --flips 5 --json vcd.json
 """
 
 
@@ -49,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Compare, print the report, write the JSON file; returns the exit code 0.
+    """Compare, print the report, write the files; returns the exit code 0.
 
     Raises:
         UserError: Anything wrong with the arguments or the runs, in one line.
@@ -57,37 +62,62 @@ def main(args: argparse.Namespace) -> int:
     # Here, not above: adding the sub-command must not cost the start of SciPy.
     from lmms_causal.compare.comparison import compare
     from lmms_causal.compare.read import read_run
-    from lmms_causal.compare.report import to_json, to_markdown, to_text
     from lmms_causal.compare.rows import Options
 
-    if not 0.5 <= args.level < 1.0:
-        raise UserError(f"--level {args.level:g}: give the coverage as a share, such as 0.95")
-    if args.resamples is not None and args.resamples < 99:
-        raise UserError(f"--resamples {args.resamples}: give at least 99")
-    runs = [read_run(path) for path in (args.run_a, *args.run_b)]
-    for run in runs[1:]:
-        if run.path.resolve() == runs[0].path.resolve():
-            raise UserError(f"{run.path}: compared with itself; name two different runs")
     options = Options(
         tasks=_names(args.tasks),
         metrics=_names(args.metrics),
-        by=args.by,
+        by=_names(args.by),
         cluster=args.cluster,
         level=args.level,
         interval=args.interval,
         seed=args.seed,
         resamples=args.resamples,
         intersect=args.intersect,
+        margin=args.margin,
+        family=args.family,
     )
+    if args.flips < 0:
+        raise UserError(f"--flips {args.flips}: give the number of documents to list")
+    if args.documents and args.json is None and args.format != "json":
+        raise UserError("--documents: they go into the JSON; add --json OUT or --format json")
+    for option, target in (("--json", args.json), ("--output", args.output)):
+        if target is not None and not target.absolute().parent.is_dir():
+            raise UserError(f"{option} {target}: cannot be written (no folder {target.parent})")
+    report.check(args)
+    runs = [read_run(path) for path in (args.run_a, *args.run_b)]
+    paths = [run.path.resolve() for run in runs]
+    for place, run in enumerate(runs):
+        if paths[place] in paths[:place]:
+            raise UserError(f"{run.path}: compared with itself; name different runs")
     comparisons = compare(runs[0], runs[1:], options)
+    report.write(args, comparisons)
     if args.json is not None:
-        text = json.dumps(to_json(comparisons), indent=2, ensure_ascii=False, allow_nan=False)
-        try:
-            args.json.write_text(f"{text}\n", encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"--json {args.json}: cannot be written ({error.strerror})") from None
-    sys.stdout.write((to_markdown if args.markdown else to_text)(comparisons))
+        _write("--json", args.json, _printed(comparisons, "json", args))
+    text = _printed(comparisons, "markdown" if args.markdown else args.format, args)
+    if args.output is None:
+        sys.stdout.write(text)
+    else:
+        _write("--output", args.output, text)
     return 0
+
+
+def _printed(comparisons: list[Comparison], form: str, args: argparse.Namespace) -> str:
+    from lmms_causal.compare.report import to_json, to_latex, to_markdown, to_text
+
+    if form == "json":
+        data = to_json(comparisons, args.documents)
+        return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if form == "latex":
+        return to_latex(comparisons)
+    return (to_markdown if form == "markdown" else to_text)(comparisons, args.flips)
+
+
+def _write(option: str, path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{option} {path}: cannot be written ({error.strerror})") from None
 
 
 def run_command(argv: Sequence[str] | None = None) -> int:
@@ -107,13 +137,29 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tasks", metavar="T1,T2", help="only these tasks")
     parser.add_argument("--metrics", metavar="M1,M2", help="only these metrics")
     parser.add_argument(
-        "--by", metavar="KEY", help="split rows by a recorded attribute, such as stratum"
+        "--by",
+        metavar="F1,F2",
+        help="split rows by recorded fields, such as category, complexity, connector, stratum",
     )
     parser.add_argument(
         "--cluster",
-        metavar="KEY",
-        help="attribute shared by dependent documents (default: the task's cluster_key or the "
+        metavar="FIELD",
+        help="field that dependent documents share (default: the task's cluster_key or the "
         "recorded image, sentence or pair; 'none': treat all as independent)",
+    )
+    parser.add_argument(
+        "--margin",
+        type=float,
+        metavar="M",
+        help="largest harmless difference (points for shares): test that B does no harm, and that "
+        "A and B are equivalent, within it",
+    )
+    parser.add_argument(
+        "--family",
+        choices=("report", "metric"),
+        default="report",
+        help="what Holm's correction runs over: all rows (default), or the runs compared in one "
+        "metric",
     )
     parser.add_argument(
         "--interval",
@@ -136,8 +182,29 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="compare the common documents when the runs answered different ones",
     )
+    parser.add_argument(
+        "--flips",
+        type=int,
+        default=0,
+        metavar="N",
+        help="list up to N documents of each metric whose score changed",
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--format",
+        choices=("text", "markdown", "latex", "json"),
+        default="text",
+        help="how to print (default text)",
+    )
+    form.add_argument("--markdown", action="store_true", help="the same as --format markdown")
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, help="write there, not to the screen"
+    )
     parser.add_argument("--json", metavar="OUT", type=Path, help="also write all numbers to OUT")
-    parser.add_argument("--markdown", action="store_true", help="print Markdown, not plain text")
+    parser.add_argument(
+        "--documents", action="store_true", help="put every compared document into the JSON"
+    )
+    report.add_arguments(parser)
 
 
 def _names(text: str | None) -> tuple[str, ...]:

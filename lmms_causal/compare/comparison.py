@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from lmms_causal.compare import statistics
+from lmms_causal.compare.checks import Check, check_runs
 from lmms_causal.compare.cost import CostRatio, cost_ratios
 from lmms_causal.compare.differences import Difference, find_differences
-from lmms_causal.compare.metric import MetricComparison, aggregate_only
-from lmms_causal.compare.pairing import Pairing, pair_samples
-from lmms_causal.compare.records import Run, Task
+from lmms_causal.compare.documents import Flip
+from lmms_causal.compare.margins import corrected
+from lmms_causal.compare.pairing import has_field, missing_field
+from lmms_causal.compare.records import Run
 from lmms_causal.compare.rows import Options, Row
+from lmms_causal.compare.task_comparison import compare_task
 from lmms_causal.errors import UserError
 
 
@@ -29,6 +30,8 @@ class Comparison:
         costs: Cost of both and their ratio.
         notes: Things a reader must know: documents left out, tasks of one run only, ...
         options: The options it was made with.
+        checks: What must be alike for the difference to be the intervention's.
+        flips: The documents whose score changed, metric by metric.
     """
 
     a: Run
@@ -38,54 +41,33 @@ class Comparison:
     costs: tuple[CostRatio, ...]
     notes: tuple[str, ...]
     options: Options
+    checks: tuple[Check, ...] = ()
+    flips: tuple[Flip, ...] = ()
 
 
 def compare(a: Run, others: Sequence[Run], options: Options | None = None) -> list[Comparison]:
-    """Compare each of `others` with `a`; Holm's correction runs over all rows of all of them.
-
-    A metric that repeats the scores of another one of its task is not one more hypothesis: it
-    takes over the other's adjusted p.
+    """Compare each of `others` with `a`; Holm's correction runs over their rows together.
 
     Raises:
         UserError: No common task or metric, an unknown name in the options, different documents.
     """
     options = options or Options()
     found = [_compare_pair(a, b, options) for b in others]
-    tested = {
-        (index, *_hypothesis(row)): row.p
-        for index, comparison in enumerate(found)
-        for row in comparison.rows
-        if row.p is not None and row.same_as is None
-    }
-    adjusted = dict(zip(tested, statistics.holm(list(tested.values())), strict=True))
-    # The strictest of Holm's levels: what shows at that one shows whatever the other rows give.
-    level = 1.0 - (1.0 - options.level) / max(1, len(tested))
+    rows = corrected(
+        {
+            (index, place): row
+            for index, comparison in enumerate(found)
+            for place, row in enumerate(comparison.rows)
+        },
+        options,
+    )
     return [
         dataclasses.replace(
             comparison,
-            rows=tuple(
-                dataclasses.replace(
-                    row,
-                    p_holm=adjusted.get((index, *_hypothesis(row))),
-                    detectable=_detectable(row, level),
-                )
-                for row in comparison.rows
-            ),
+            rows=tuple(rows[index, place] for place in range(len(comparison.rows))),
         )
         for index, comparison in enumerate(found)
     ]
-
-
-def _detectable(row: Row, level: float) -> float | None:
-    if row.p is None or row.standard_error is None:
-        return None
-    units = None if row.mcnemar_p is None else row.units
-    effect = statistics.minimum_detectable_effect(row.standard_error, level, binary_units=units)
-    return effect if effect > 0.0 else None  # NaN: none
-
-
-def _hypothesis(row: Row) -> tuple[str, str, str, str | None]:
-    return row.task, row.same_as or row.metric, row.filter, row.stratum
 
 
 def _compare_pair(a: Run, b: Run, options: Options) -> Comparison:
@@ -96,11 +78,10 @@ def _compare_pair(a: Run, b: Run, options: Options) -> Comparison:
             "difference is not the effect of an intervention"
         )
     names = _common_tasks(a, b, options, notes)
-    rows = [
-        row
-        for name in names
-        for row in _task_rows(a.tasks[name], b.tasks[name], options, notes, a.harness == b.harness)
-    ]
+    notes += _fields(a, names, options)
+    tasks = [compare_task(name, (a, b), options) for name in names]
+    notes += [note for task in tasks for note in task.notes]
+    rows = [row for task in tasks for row in task.rows]
     if not rows:
         raise UserError(
             f"no common metric to compare in tasks {', '.join(names)}"
@@ -129,7 +110,30 @@ def _compare_pair(a: Run, b: Run, options: Options) -> Comparison:
         costs=tuple(cost_ratios(a.cost, b.cost)),
         notes=tuple(notes),
         options=options,
+        checks=(*check_runs(a, b), *(check for task in tasks for check in task.checks)),
+        flips=tuple(flip for task in tasks for flip in task.flips),
     )
+
+
+def _fields(a: Run, names: Sequence[str], options: Options) -> list[str]:
+    """Name the tasks that lack a field of ``--by`` or ``--cluster``.
+
+    Raises:
+        UserError: No task has it.
+    """
+    notes = []
+    tasks = [a.tasks[name] for name in names if a.tasks[name].samples]
+    wanted = [(key, f"--by {key}", "not split") for key in options.by]
+    if options.cluster not in (None, "none"):
+        key = str(options.cluster)
+        wanted.append((key, f"--cluster {key}", "clustered as usual"))
+    for key, option, instead in wanted:
+        without = [task.name for task in tasks if not has_field(task, key)]
+        if tasks and len(without) == len(tasks):
+            raise UserError(missing_field(option, tasks[0]))
+        if without:
+            notes.append(f"{option}: not recorded in {', '.join(without)}, which is {instead}")
+    return notes
 
 
 def _documents(run: Run) -> dict[str, int]:
@@ -168,64 +172,3 @@ def _listed(names: Sequence[str]) -> str:
     if set(names) <= {"bypass"}:
         return "no metric (was it run with --predict_only?)"
     return ", ".join(names)
-
-
-def _task_rows(
-    a: Task, b: Task, options: Options, notes: list[str], same_harness: bool
-) -> Iterator[Row]:
-    wanted = [
-        (metric, name)
-        for metric, name in a.aggregates
-        if (metric, name) in b.aggregates and (not options.metrics or metric in options.metrics)
-    ]
-    one_sided = {
-        f"{metric} ({name})"
-        for metric, name in a.aggregates.keys() ^ b.aggregates.keys()
-        if not options.metrics or metric in options.metrics
-    }
-    if one_sided:
-        notes.append(
-            f"task {a.name}: without a value in one of the runs, not compared: "
-            f"{', '.join(sorted(one_sided)).replace(' (none)', '')}"
-        )
-    if a.is_group:
-        wanted.sort()  # lmms-eval writes them in an order that changes from run to run
-    pairings: dict[str, Pairing] = {}
-    first: dict[Any, str] = {}
-    for metric, name in wanted:
-        if a.is_group or b.is_group:
-            yield aggregate_only(
-                a, b, metric, name, 0, "aggregate of a group, not tested: see its tasks"
-            )
-            continue
-        if name not in a.samples or name not in b.samples:
-            yield aggregate_only(a, b, metric, name, 0, "no samples under this filter")
-            continue
-        if name not in pairings:
-            pairings[name] = pair_samples(
-                a.samples[name], b.samples[name], a.name, options.intersect
-            )
-            notes += _pairing_notes(a.name, pairings[name], same_harness)
-        comparison = MetricComparison(a, b, metric, name, pairings[name], options)
-        rows = list(comparison.rows())
-        signature = (name, rows[0].test, comparison.signature())
-        twin = first.setdefault(signature, metric) if rows[0].gained is not None else metric
-        for row in rows:
-            yield row if twin == metric else dataclasses.replace(row, same_as=twin)
-
-
-def _pairing_notes(task: str, pairing: Pairing, same_harness: bool) -> list[str]:
-    notes = []
-    if pairing.only_a or pairing.only_b:
-        notes.append(
-            f"task {task}: {len(pairing.pairs)} common documents compared; left out "
-            f"{pairing.only_a} of A and {pairing.only_b} of B; scores are of the common documents"
-        )
-    # The harnesses spell the place of an image differently, so theirs always differ.
-    if pairing.prompts_differ and same_harness:
-        notes.append(f"task {task}: the prompts of {pairing.prompts_differ} documents differ")
-    if pairing.by == "row and target":
-        notes.append(
-            f"task {task}: documents carry no id, paired by their row number and target answer"
-        )
-    return notes

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lmms_causal.compare.records import Cost, number
+from lmms_causal.compare.records import Cost, Task, number
 
 _BYTES_PER_MIB = 2**20
 
@@ -35,7 +35,7 @@ def read_cost(data: Mapping[str, Any]) -> Cost:
         if number(efficiency.get("docs_with_token_counts"))
         else None,
     )
-    passes = number(block.get("forward_passes"))
+    passes = total = number(block.get("forward_passes"))
     requests = number(block.get("requests"))
     if passes is None:
         passes = number(throughput.get("avg_forward_passes"))
@@ -46,6 +46,7 @@ def read_cost(data: Mapping[str, Any]) -> Cost:
         generation_seconds=seconds,
         generated_tokens=tokens,
         tokens_per_second=_ratio(tokens, seconds),
+        forward_passes=total,
         forward_passes_per_request=_ratio(passes, _first(requests, documents)),
         peak_memory_bytes=_first(
             number(block.get("peak_memory_bytes")),
@@ -53,6 +54,29 @@ def read_cost(data: Mapping[str, Any]) -> Cost:
         ),
         from_cache=bool(config.get("use_cache")),
     )
+
+
+def judge_calls(tasks: Iterable[Task]) -> float | None:
+    """Replies asked of a judge, over all documents; None when no task records any.
+
+    A record of a judged metric holds "calls" and "cached". Several metrics of a document repeat
+    the record of one ruling, so that the largest count is the document's.
+    """
+    counts = [
+        max(calls)
+        for task in tasks
+        for samples in task.samples.values()
+        for sample in samples
+        if (
+            calls := [
+                count
+                for value in sample.metrics.values()
+                if isinstance(value, Mapping) and "cached" in value
+                if (count := number(value.get("calls"))) is not None
+            ]
+        )
+    ]
+    return sum(counts) if counts else None
 
 
 @dataclass(frozen=True)
@@ -77,6 +101,7 @@ def cost_ratios(a: Cost, b: Cost) -> list[CostRatio]:
         ("time in the model", "s", a.generation_seconds, b.generation_seconds),
         ("generated tokens per second", "1/s", a.tokens_per_second, b.tokens_per_second),
         ("generated tokens", "", a.generated_tokens, b.generated_tokens),
+        ("forward passes", "", a.forward_passes, b.forward_passes),
         (
             "forward passes per request",
             "",
@@ -84,6 +109,7 @@ def cost_ratios(a: Cost, b: Cost) -> list[CostRatio]:
             b.forward_passes_per_request,
         ),
         ("peak memory", "MiB", megabytes[0], megabytes[1]),
+        ("judge calls", "", a.judge_calls, b.judge_calls),
     ]
     return [
         CostRatio(name, unit, left, right, _ratio(right, left))

@@ -89,7 +89,7 @@ def find_differences(a: Run, b: Run) -> list[Difference]:
         if key in _IGNORED_SETTINGS or not (same_harness or key in a.settings.keys() & b.settings):
             continue
         left, right = a.settings.get(key), b.settings.get(key)
-        if not same_harness and (_plain(left) == _UNSET or _plain(right) == _UNSET):
+        if not same_harness and (plain(left) == _UNSET or plain(right) == _UNSET):
             continue  # what one harness records, the other leaves to the model
         found += _compare(key, left, right, serious=key not in _MINOR_SETTINGS)
     for name in a.tasks.keys() & b.tasks.keys():
@@ -108,12 +108,12 @@ def _compare_tasks(a: Task, b: Task, same_harness: bool) -> list[Difference]:
             continue
         left, right = a.config.get(key), b.config.get(key)
         if key == "generation_kwargs":
-            left, right = _generation(left), _generation(right)
+            left, right = generation_settings(left), generation_settings(right)
         found += _compare(f"{key} of task {a.name}", left, right)
     return found
 
 
-def _generation(kwargs: Any) -> Any:
+def generation_settings(kwargs: Any) -> Any:
     """Generation settings in one spelling; of greedy decoding only what greedy decoding uses."""
     if not isinstance(kwargs, Mapping):
         return kwargs
@@ -129,13 +129,13 @@ def _keys(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
 
 
 def _compare(what: str, a: Any, b: Any, serious: bool = True) -> list[Difference]:
-    left, right = _plain(a), _plain(b)
+    left, right = plain(a), plain(b)
     if left == right:
         return []
-    return [Difference(what, _shorten(left), _shorten(right), serious)]
+    return [Difference(what, shorten(left), shorten(right), serious)]
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
     """A value as text: 1, 1.0 and "1" alike, functions without their addresses.
 
     Of a switch that is off, one harness writes False and the other nothing.
@@ -151,6 +151,7 @@ def _plain(value: Any) -> str:
     return _ADDRESS.sub("", value)
 
 
-def _shorten(text: str) -> str:
+def shorten(text: str) -> str:
+    """One line of at most 60 characters."""
     text = " ".join(text.split())
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

@@ -8,7 +8,14 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 from lmms_causal.compare import aggregations, resampling, statistics
-from lmms_causal.compare.pairing import Pairing, choose_cluster_key, stratify
+from lmms_causal.compare.margins import against_margin
+from lmms_causal.compare.pairing import (
+    Pairing,
+    choose_cluster_key,
+    declared_cluster_key,
+    natural_order,
+    stratify,
+)
 from lmms_causal.compare.records import CLUSTER_KEYS, Sample, Task, score
 from lmms_causal.compare.rows import Options, Row
 
@@ -23,27 +30,28 @@ class MetricComparison:
         self.pairs = pairing.pairs
         self.options = options
         self.score_key = str(a.config.get("score_key") or "score")
+        self.scores = [(self._score(left), self._score(right)) for left, right in self.pairs]
         samples = [left for left, _ in self.pairs]
-        preferred = a.config.get("cluster_key")
+        preferred = declared_cluster_key(a)
         self.natural_cluster_key = choose_cluster_key(samples, preferred)
         self.cluster_key = choose_cluster_key(samples, preferred, options.cluster)
-        self.strata = stratify(samples, options.by) if options.by else []
+        self.strata = {key: stratify(samples, key) for key in options.by}
 
     def rows(self) -> Iterator[Row]:
-        """The row over all documents, then one per stratum."""
+        """The row over all documents, then one per field of ``--by`` and stratum."""
         make, note = self._method()
         if make is None:
             yield aggregate_only(self.a, self.b, self.metric, self.filter, len(self.pairs), note)
             return
         yield make(range(len(self.pairs)), None, note)
-        for stratum in sorted(set(self.strata)):
-            members = [index for index, value in enumerate(self.strata) if value == stratum]
-            yield make(members, stratum, note)
+        for key, values in self.strata.items():
+            for stratum in sorted(set(values), key=natural_order):
+                members = [index for index, value in enumerate(values) if value == stratum]
+                yield dataclasses.replace(make(members, stratum, note), by=key)
 
     def signature(self) -> tuple[Hashable, ...] | None:
         """The scores of both runs, equal for two metrics that are one under two names."""
-        scores = tuple(self._scores(pair) for pair in self.pairs)
-        return None if all(left is None for left, _ in scores) else scores
+        return None if all(left is None for left, _ in self.scores) else tuple(self.scores)
 
     def _method(self) -> tuple[Callable[[Sequence[int], str | None, str], Row] | None, str]:
         """Choose between a mean, a resampled aggregation, and nothing; with a remark."""
@@ -51,10 +59,7 @@ class MetricComparison:
         scales = [
             aggregations.mean_scale(task, self.metric, self.filter) for task in (self.a, self.b)
         ]
-        half_scored = sum(
-            (left is None) != (right is None)
-            for left, right in (self._scores(pair) for pair in self.pairs)
-        )
+        half_scored = sum((left is None) != (right is None) for left, right in self.scores)
         is_mean = None not in scales and not half_scored
         if is_mean and aggregate is not None:
             is_mean = all(
@@ -65,8 +70,7 @@ class MetricComparison:
         if is_mean and inferred:
             # Scores that are all alike would agree with many another aggregation.
             is_mean = any(
-                len({self._scores(pair)[side] for pair in self.pairs} - {None}) > 1
-                for side in (0, 1)
+                len({scores[side] for scores in self.scores} - {None}) > 1 for side in (0, 1)
             )
         if is_mean:
             note = "taken as a mean, since the mean score gives both runs' aggregates"
@@ -87,18 +91,15 @@ class MetricComparison:
 
         return resampled, ""
 
+    def _score(self, sample: Sample) -> float | None:
+        return score(sample.metrics.get(self.metric), self.score_key)
+
     def _values(self, side: int) -> list[Any]:
         return [pair[side].metrics.get(self.metric) for pair in self.pairs]
 
-    def _scores(self, pair: tuple[Sample, Sample]) -> tuple[float | None, float | None]:
-        left, right = (score(sample.metrics.get(self.metric), self.score_key) for sample in pair)
-        return left, right
-
     def _mean_factor(self) -> float:
         """The unit over all documents, so that a stratum of small scores keeps it."""
-        return _factor(
-            [side for pair in self.pairs for side in self._scores(pair) if side is not None]
-        )
+        return _factor([side for scores in self.scores for side in scores if side is not None])
 
     def _clusters(self, members: Sequence[int], key: str | None) -> list[Hashable] | None:
         if key is None:
@@ -110,7 +111,7 @@ class MetricComparison:
         a: list[float] = []
         b: list[float] = []
         for index in members:
-            left, right = self._scores(self.pairs[index])
+            left, right = self.scores[index]
             if left is not None and right is not None:
                 scored.append(index)
                 a.append(left)
@@ -143,17 +144,14 @@ class MetricComparison:
             sum(b) / len(b),
             note,
         )
-        return _with_test(
-            dataclasses.replace(
-                row,
-                mcnemar_p=None if mcnemar is None else mcnemar.p,
-                gained=sum(right > left for left, right in zip(a, b, strict=True)),
-                lost=sum(right < left for left, right in zip(a, b, strict=True)),
-            ),
-            interval,
-            p,
-            test,
+        row = dataclasses.replace(
+            row,
+            mcnemar_p=None if mcnemar is None else mcnemar.p,
+            same_answer=self._same_answers(scored),
+            **_counts(a, b, binary),
         )
+        span = 1.0 if min(min(a), min(b)) >= 0.0 else 2.0
+        return _with_test(row, interval, p, test, self.options.margin, span)
 
     def _resampled_row(
         self,
@@ -179,7 +177,13 @@ class MetricComparison:
         row = self._row(
             stratum, len(members), interval.units, key, _factor([left, right]), left, right, note
         )
-        return _with_test(row, interval, p, "swap-sampled")
+        row = dataclasses.replace(row, same_answer=self._same_answers(members))
+        span = 1.0 if min(left, right) >= 0.0 else 2.0
+        return _with_test(row, interval, p, "swap-sampled", self.options.margin, span)
+
+    def _same_answers(self, members: Sequence[int]) -> int:
+        pairs = (self.pairs[index] for index in members)
+        return sum(left.response == right.response for left, right in pairs)
 
     def _row(
         self,
@@ -211,12 +215,27 @@ class MetricComparison:
         )
 
 
+def _counts(a: Sequence[float], b: Sequence[float], binary: bool) -> dict[str, Any]:
+    """How the scores of A and B agree, by fields of `Row`."""
+    pairs = list(zip(a, b, strict=True))
+    return {
+        "gained": sum(right > left for left, right in pairs),
+        "lost": sum(right < left for left, right in pairs),
+        "agreement": sum(left == right for left, right in pairs) / len(pairs),
+        "both_right": pairs.count((1.0, 1.0)) if binary else None,
+        "both_wrong": pairs.count((0.0, 0.0)) if binary else None,
+    }
+
+
 def _with_test(
     row: Row,
     interval: statistics.Interval,
     p: float,
     test: str,
+    margin: float | None,
+    span: float,
 ) -> Row:
+    """Add the interval and the tests; `span` bounds the difference one document can have."""
     if interval.units < 2:
         return dataclasses.replace(row, note="too few independent documents to test")
     if not math.isfinite(interval.low + interval.high):
@@ -229,6 +248,7 @@ def _with_test(
         interval=interval.method,
         p=p,
         test=test,
+        equivalence=None if margin is None else against_margin(row, interval, margin, span),
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import re
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lmms_causal.compare.records import CLUSTER_KEYS, Sample
+from lmms_causal.compare.records import CLUSTER_KEYS, Sample, Task
 from lmms_causal.errors import UserError
 
 _SHOWN = 3
@@ -76,6 +77,15 @@ def pair_samples(
     return Pairing(pairs, by, len(only_a), len(only_b), differ)
 
 
+def declared_cluster_key(task: Task) -> str | None:
+    """The field that the task's configuration, or its ``metadata``, names as ``cluster_key``."""
+    metadata = task.config.get("metadata")
+    declared = task.config.get("cluster_key") or (
+        metadata.get("cluster_key") if isinstance(metadata, Mapping) else None
+    )
+    return None if declared is None else str(declared)
+
+
 def choose_cluster_key(
     samples: Sequence[Sample], preferred: str | None = None, requested: str | None = None
 ) -> str | None:
@@ -108,6 +118,27 @@ def choose_cluster_key(
     counts = {key: len({sample.attributes[key] for sample in samples}) for key in present}
     useful = [key for key in present if counts[key] < len(samples)]
     return min(useful, key=lambda key: counts[key]) if useful else None
+
+
+def has_field(task: Task, key: str) -> bool:
+    """Whether `key` is recorded for every document of the task."""
+    samples = [sample for some in task.samples.values() for sample in some]
+    return bool(samples) and _everywhere(samples, key)
+
+
+def missing_field(option: str, task: Task) -> str:
+    """The message for an option that names a field the task does not record."""
+    samples = [sample for some in task.samples.values() for sample in some]
+    return (
+        f"{option}: not recorded for every document of task {task.name}; recorded are "
+        f"{_available(samples)}"
+    )
+
+
+def natural_order(text: str) -> list[tuple[bool, float, str]]:
+    """Sorting key that puts "level 2" before "level 10"."""
+    parts = re.split(r"(\d+)", text)
+    return [(part.isdigit(), float(part) if part.isdigit() else 0.0, part) for part in parts]
 
 
 def stratify(samples: Sequence[Sample], key: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -9,7 +10,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from lmms_causal.compare.cost import read_cost
+from lmms_causal.compare.attributes import attributes_of, own_key, recorded
+from lmms_causal.compare.cost import judge_calls, read_cost
 from lmms_causal.compare.locate import find_results_file, load_results, samples_file
 from lmms_causal.compare.records import LM_EVAL, LMMS_EVAL, Run, Sample, Task, number
 from lmms_causal.errors import UserError
@@ -56,6 +58,7 @@ def read_run(path: str | Path) -> Run:
     canonical = config.get("lmms_causal_interventions")
     if canonical is None and (backend := _BACKEND.fullmatch(str(config.get("model_backend")))):
         canonical = backend["spec"]
+    tasks = _read_tasks(data, file, harness)
     return Run(
         harness=harness,
         harness_version=_known(
@@ -68,8 +71,8 @@ def read_run(path: str | Path) -> Run:
         causal_version=_known(config.get("lmms_causal_version")),
         date=_date(data.get("date")),
         settings=_settings(data),
-        tasks=_read_tasks(data, file, harness),
-        cost=read_cost(data),
+        tasks=tasks,
+        cost=dataclasses.replace(read_cost(data), judge_calls=judge_calls(tasks.values())),
     )
 
 
@@ -239,38 +242,20 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _sample(row: Mapping[str, Any], task: str, name: str, doc_id: int, harness: str) -> Sample:
     metrics = {key: value for key, value in row.items() if key not in _OWN_KEYS}
-    own: dict[str, Any] = {}
-    for value in metrics.values():
-        if isinstance(value, Mapping):
-            own.update({key: item for key, item in value.items() if _is_scalar(item)})
     doc = row.get("doc")
     document: Mapping[str, Any] = doc if isinstance(doc, Mapping) else {}
-    attributes = {key: item for key, item in document.items() if _is_scalar(item)} | own
     return Sample(
         task=task,
         filter=name,
         doc_id=doc_id,
-        key=_own_key(own),
+        key=own_key(recorded(metrics)),
         metrics=metrics,
-        attributes=attributes,
+        attributes=attributes_of(task, document, metrics),
         response=_text(row.get("filtered_resps")),
         target=str(row.get("target")),
         prompt=_prompt(row),
         doc_hash=row.get("doc_hash") if harness == LM_EVAL else None,
     )
-
-
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, (str, int, float, bool))
-
-
-def _own_key(attributes: Mapping[str, Any]) -> str | None:
-    if "id" in attributes:
-        return str(attributes["id"])
-    pair = attributes.get("pair_id", attributes.get("pair"))
-    if pair is not None and "order" in attributes:
-        return f"{pair}/{attributes['order']}"
-    return None
 
 
 def _text(response: Any) -> str:

@@ -78,9 +78,11 @@ class Cost:
         generation_seconds: Time spent inside the model's answering calls.
         generated_tokens: Tokens generated over all documents.
         tokens_per_second: Generated tokens per second of generation.
+        forward_passes: Rows sent through the network over the whole run.
         forward_passes_per_request: Rows sent through the network for each prompt answered or
             continuation scored, every branch and step counted.
         peak_memory_bytes: Highest memory allocation of the run.
+        judge_calls: Replies that scoring asked a judge model for; cached ones cost none.
         from_cache: True when a response cache was in use, which makes times meaningless.
     """
 
@@ -88,8 +90,10 @@ class Cost:
     generation_seconds: float | None = None
     generated_tokens: float | None = None
     tokens_per_second: float | None = None
+    forward_passes: float | None = None
     forward_passes_per_request: float | None = None
     peak_memory_bytes: float | None = None
+    judge_calls: float | None = None
     from_cache: bool = False
 
 
@@ -148,6 +152,8 @@ def score(value: Any, score_key: str = "score") -> float | None:
         value: A number, or a dictionary with the number under `score_key`.
         score_key: The task's ``score_key`` (lmms-eval); "score" by default in both harnesses.
     """
+    if type(value) is float:  # by far the most frequent, and runs have many
+        return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         value = value.get(score_key, value.get("score"))
     return None if isinstance(value, str) else number(value)

@@ -6,10 +6,13 @@ clusters, so that a pair, an image or a sentence is never torn apart.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
 
 from lmms_causal.compare.records import CLUSTER_KEYS
 from lmms_causal.compare.statistics import Interval
@@ -21,6 +24,8 @@ Aggregate = Callable[[list[Record]], float]
 #: Documents times resamples: bounds the time to seconds for each metric.
 _BUDGET = 1_000_000
 _MOST, _FEWEST = 1_999, 399
+#: Most jackknife values that are computed.
+_BLOCKS = 200
 
 
 def default_resamples(documents: int) -> int:
@@ -38,7 +43,11 @@ def aggregate_bootstrap_interval(
     resamples: int | None = None,
     identifiers: Collection[str] = CLUSTER_KEYS,
 ) -> Interval:
-    """Percentile cluster-bootstrap interval of ``aggregate(b) - aggregate(a)``.
+    """BCa cluster-bootstrap interval of ``aggregate(b) - aggregate(a)``.
+
+    Efron (1987): the bias correction is the share of resamples below the estimate (half of the
+    equal ones counted), the acceleration comes from a jackknife that leaves out clusters. Where
+    the jackknife or the correction is undefined, the ends are those of the plain percentiles.
 
     A cluster that is drawn twice enters as two different clusters: the identifiers in its records
     (``id`` and `identifiers`) get a suffix, because an aggregation that groups by ``pair_id`` would
@@ -60,7 +69,7 @@ def aggregate_bootstrap_interval(
     groups = len(members)
     if groups < 2:
         nan = float("nan")
-        return Interval(estimate, nan, nan, nan, level, groups, "bootstrap")
+        return Interval(estimate, nan, nan, nan, level, groups, "bootstrap-bca")
     generator = np.random.default_rng(seed)
     copies: dict[tuple[int, int], tuple[list[Record], list[Record]]] = {}
     differences = np.empty(count)
@@ -80,10 +89,54 @@ def aggregate_bootstrap_interval(
             drawn_a.extend(left)
             drawn_b.extend(right)
         differences[draw] = float(aggregate(drawn_b)) - float(aggregate(drawn_a))
-    tail = (1.0 - level) / 2
-    low, high = np.quantile(differences, [tail, 1.0 - tail])
+    tails = _bca_tails(differences, estimate, _acceleration(a, b, members, aggregate), level)
+    low, high = np.quantile(differences, tails)
     error = float(differences.std(ddof=1))
-    return Interval(estimate, error, float(low), float(high), level, groups, "bootstrap")
+    return Interval(estimate, error, float(low), float(high), level, groups, "bootstrap-bca")
+
+
+def _bca_tails(
+    draws: NDArray[np.float64], estimate: float, acceleration: float, level: float
+) -> tuple[float, float]:
+    """The two quantiles of the draws that are the ends of the BCa interval."""
+    tail = (1.0 - level) / 2
+    # Sums of the same numbers in another order may differ in the last bits.
+    below = np.mean(draws < estimate - 1e-12) + np.mean(np.abs(draws - estimate) <= 1e-12) / 2
+    bias = float(stats.norm.ppf(below))
+    if not math.isfinite(bias + acceleration):
+        return tail, 1.0 - tail
+    ends = []
+    for z in (bias + float(stats.norm.ppf(q)) for q in (tail, 1.0 - tail)):
+        if acceleration * z >= 1.0:
+            return tail, 1.0 - tail
+        ends.append(float(stats.norm.cdf(bias + z / (1.0 - acceleration * z))))
+    return ends[0], ends[1]
+
+
+def _acceleration(
+    a: Sequence[Record],
+    b: Sequence[Record],
+    members: Sequence[Sequence[int]],
+    aggregate: Aggregate,
+) -> float:
+    """BCa acceleration by a jackknife that leaves out each cluster, or each of `_BLOCKS` blocks.
+
+    Blocks bound the time for many clusters: m clusters together have 1/sqrt(m) of the skewness of
+    one and there are m times fewer blocks, so that the formula gives the same number.
+    """
+    blocks = min(len(members), _BLOCKS)
+    left_out = np.arange(len(members)) % blocks
+    values = np.empty(blocks)
+    for block in range(blocks):
+        kept = [
+            row for group in np.flatnonzero(left_out != block).tolist() for row in members[group]
+        ]
+        values[block] = float(aggregate([b[row] for row in kept])) - float(
+            aggregate([a[row] for row in kept])
+        )
+    deviations = values.mean() - values
+    spread = float(np.sum(deviations**2))
+    return float(np.sum(deviations**3)) / (6.0 * spread**1.5) if spread > 0.0 else 0.0
 
 
 def aggregate_swap_test(

@@ -37,7 +37,7 @@ class Interval:
         high: Upper end of the interval.
         level: Nominal coverage, e.g. 0.95.
         units: Number of independent units: clusters, or documents without clusters.
-        method: "t" or "bootstrap-bca".
+        method: "t" or "bootstrap-bca" (Efron 1987).
     """
 
     estimate: float

@@ -36,6 +36,7 @@ def verdict(comparison: Comparison) -> str:
         return "No metric could be tested with paired documents; see the remarks of each row."
     level = comparison.options.level
     sentence = _single(tested[0], level) if len(tested) == 1 else _several(comparison, tested)
+    sentence += _against_margin(tested)
     serious = [found.what for found in comparison.differences if found.serious]
     if serious and any(outcome(row, level) != "no difference" for row in tested):
         sentence += (
@@ -45,6 +46,12 @@ def verdict(comparison: Comparison) -> str:
     elif comparison.a.interventions == comparison.b.interventions:
         sentence += "; both runs have the same interventions"
     return f"{sentence}."
+
+
+def difference_with_mark(row: Row, level: float) -> str:
+    """The difference, with a star when it counts as one."""
+    star = "" if outcome(row, level) in ("no difference", "untested") else "*"
+    return f"{number(row, row.difference, '+')}{star}"
 
 
 def test_name(row: Row) -> str:
@@ -65,7 +72,7 @@ def metric_name(row: Row) -> str:
 
 def row_name(row: Row) -> str:
     """A row's name in running text."""
-    part = "" if row.stratum is None else f" on {row.stratum}"
+    part = "" if row.stratum is None else f" on {row.by or ''} {row.stratum}".replace("  ", " ")
     return f"{metric_name(row)} of {row.task}{part}"
 
 
@@ -140,6 +147,31 @@ def _several(comparison: Comparison, tested: Sequence[Row]) -> str:
         f"B against A over {len(tested)} rows (level {100 * (1 - level):.3g} % after Holm's "
         f"correction): {'; '.join(parts)}"
     )
+
+
+def _against_margin(tested: Sequence[Row]) -> str:
+    """What is shown about harm and equivalence; empty when no margin was given."""
+    rows = [row for row in tested if row.equivalence is not None]
+    if not rows:
+        return ""
+    width = " or ".join(
+        dict.fromkeys(
+            amount(row, row.equivalence.margin, signed=False) for row in rows if row.equivalence
+        )
+    )
+    alone = len(tested) == 1
+    parts = []
+    for what, found in (
+        ("no harm is shown", [row for row in rows if row.equivalence and row.equivalence.no_harm]),
+        (
+            "equivalence is shown",
+            [row for row in rows if row.equivalence and row.equivalence.equivalent],
+        ),
+    ):
+        if found:
+            parts.append(what if alone else f"{what} in {_listing([row_name(r) for r in found])}")
+    said = " and ".join(parts) if alone else ", ".join(parts)
+    return f"; within {width}, {said or 'neither equivalence nor absence of harm is shown'}"
 
 
 def _could_have(row: Row) -> str:

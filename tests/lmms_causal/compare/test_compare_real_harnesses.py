@@ -67,7 +67,7 @@ def test_fresh_files_of_both_harnesses_compare_like_the_golden_ones(
 
     fresh = [read_run(tmp_path / name) for name in ("lmms_A", "lmms_B", "lm")]
     golden = [read_run(data / name) for name in ("lmms_eval_a", "lmms_eval_b", "lm_eval_seed1")]
-    options = Options(tasks=("toy_order", "toy_filters"), by="stratum")
+    options = Options(tasks=("toy_order", "toy_filters"), by=("stratum",))
     for ours, stored in zip(
         compare(fresh[0], fresh[1:], options), compare(golden[0], golden[1:], options), strict=True
     ):

@@ -116,7 +116,7 @@ def test_an_effect_that_does_not_survive_holm_is_not_claimed(write_run: Write) -
     strata = ["x"] * 40 + ["y"] * 40 + ["z"] * 40
     a = write_run("a", [0] * 7 + [1] * 113, strata=strata)
     b = write_run("b", [1] * 120, strata=strata)
-    comparison = _compare(a, b, by="stratum")
+    comparison = _compare(a, b, by=("stratum",))
     p = {row.stratum: (row.p, row.p_holm) for row in comparison.rows}
     assert p["x"] == pytest.approx((2 * 0.5**7, 4 * 2 * 0.5**7))  # .0156 and, of four rows, .0625
     assert {outcome(row, 0.95) for row in comparison.rows} == {"no difference"}
@@ -286,7 +286,7 @@ def test_the_report_fits_its_width_and_names_everything(write_run: Write) -> Non
         clusters=clusters,
         model_args="pretrained=org/toy,interventions=vcd(alpha=1.0;beta=0.1)",
     )
-    comparison = _compare(a, b, by="stratum")
+    comparison = _compare(a, b, by=("stratum",))
     text = to_text([comparison])
     assert max(len(line) for line in text.splitlines()) <= 100
     for expected in (
@@ -300,7 +300,7 @@ def test_the_report_fits_its_width_and_names_everything(write_run: Write) -> Non
         assert expected in text
     markdown = to_markdown([comparison])
     widths = {line.count("|") for line in markdown.splitlines() if line.startswith("| ")}
-    assert widths == {6, 10, 5}  # identities, table, cost
+    assert widths == {6, 10, 7, 5}  # identities, differences, agreement, cost
 
 
 def test_the_json_has_unrounded_numbers_and_nulls(write_run: Write) -> None:
@@ -327,7 +327,7 @@ def test_the_command_line_prints_and_writes(
     words = [str(data / "lmms_eval_a"), str(data / "lmms_eval_b"), "--tasks", "toy_order"]
     assert run_command([*words, "--json", str(out)]) == 0
     assert "Verdict: " in capsys.readouterr().out
-    assert json.loads(out.read_text())["schema_version"] == 1
+    assert json.loads(out.read_text())["schema_version"] == 2
     assert run_command([*words, "--markdown"]) == 0
     assert "**Verdict:**" in capsys.readouterr().out
 
@@ -410,7 +410,7 @@ def test_a_stratum_of_small_scores_keeps_the_unit_of_the_metric(write_run: Write
     strata = ["low"] * 4 + ["high"] * 4
     a = write_run("a", [0, 1, 0, 1, 4, 5, 3, 5], strata=strata)
     b = write_run("b", [1, 1, 0, 1, 5, 5, 4, 5], strata=strata)
-    assert {row.factor for row in _compare(a, b, by="stratum").rows} == {1.0}
+    assert {row.factor for row in _compare(a, b, by=("stratum",)).rows} == {1.0}
 
 
 def test_power_is_claimed_at_the_level_the_test_is_held_to(write_run: Write) -> None:
@@ -419,7 +419,7 @@ def test_power_is_claimed_at_the_level_the_test_is_held_to(write_run: Write) -> 
     a = write_run("a", [0, 1, 1, 0] * 30, strata=strata)
     b = write_run("b", [1, 1, 0, 0] * 30, strata=strata)
     (alone,) = _compare(a, b).rows
-    row = _compare(a, b, by="stratum").rows[0]
+    row = _compare(a, b, by=("stratum",)).rows[0]
     assert alone.standard_error == row.standard_error
     z = NormalDist().inv_cdf
     assert alone.detectable == pytest.approx((z(0.975) + z(0.8)) * (row.standard_error or 0))
@@ -434,4 +434,4 @@ def test_no_power_is_claimed_where_nothing_could_have_shown(write_run: Write) ->
     strata = ["large"] * 60 + ["small"] * 5
     a = write_run("c", [0, 1, 1, 0, 1] * 13, strata=strata)
     b = write_run("d", [1, 0, 1, 0, 1] * 13, strata=strata)
-    assert "with 80 % power in 2 of them" in verdict(_compare(a, b, by="stratum"))
+    assert "with 80 % power in 2 of them" in verdict(_compare(a, b, by=("stratum",)))
