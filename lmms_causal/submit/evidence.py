@@ -1,0 +1,237 @@
+"""What a submission says, read from a run; and what must not be submitted."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from lmms_causal import tiny_llava
+from lmms_causal.compare.locate import load_results
+from lmms_causal.compare.read import read_run
+from lmms_causal.compare.records import LMMS_EVAL, Run, Task, number
+from lmms_causal.errors import UserError
+
+__all__ = ["Evidence", "read_evidence"]
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_OURS = ("causal", "causal-multimodal")
+_CHANGES = ("adapter", "peft", "delta", "steer_path")
+"""Model arguments that make another model of a checkpoint."""
+
+_REPEATED = (
+    "model",
+    "model_args",
+    "tasks",
+    "num_fewshot",
+    "batch_size",
+    "gen_kwargs",
+    "seed",
+    "system_instruction",
+    "reasoning_tags",
+    "include_path",
+    "repeats",
+)
+_SWITCHES = ("force_simple", "apply_chat_template", "fewshot_as_multiturn", "process_with_media")
+"""Options of lmms-eval that decide answers, as its results file records them."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A run, complete and with known interventions.
+
+    Attributes:
+        run: as read for comparison.
+        data: the results file.
+        model_id: ``ORGANISATION/NAME`` under which results are filed.
+        intervention: canonical spec, and anything else that makes another model; "" for the plain
+            model.
+        command: words of the command line that repeats the run.
+        commit: of the checkpoint, if the run or the local cache tells; "" otherwise.
+    """
+
+    run: Run
+    data: Mapping[str, Any]
+    model_id: str
+    intervention: str
+    command: tuple[str, ...]
+    commit: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Eight hexadecimal digits that stand for the setting: intervention and command."""
+        text = f"{self.intervention}|{shlex.join(self.command)}"
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    @property
+    def date(self) -> str:
+        """Day of the run, ``YYYY-MM-DD``; "" if the results file does not say."""
+        return self.run.date[:10] if re.match(r"\d{4}-\d{2}-\d{2}", self.run.date) else ""
+
+    @property
+    def harness_version(self) -> str:
+        """Of the harness; lmms-eval records the git state of the folder it was started in instead,
+        so that a version with ``@`` gives way to the one installed here."""
+        recorded = self.run.harness_version
+        if recorded and "@" not in recorded:
+            return recorded
+        try:
+            return version(self.run.harness)
+        except PackageNotFoundError:
+            return "unknown"
+
+    def tasks(self) -> dict[str, Task]:
+        """The run's tasks, without groups: those have no documents of their own."""
+        return {name: task for name, task in self.run.tasks.items() if not task.is_group}
+
+    def standard_error(self, task: str, metric: str, name: str) -> float | None:
+        """As the harness reports it, the clustered one if there is one."""
+        results = self.data["results"][task]
+        for kind in ("_stderr_clustered", "_stderr", "_stderr_clt"):
+            value = results.get(f"{metric}{kind},{name}")
+            found = None if isinstance(value, str) else number(value)
+            if found is not None:
+                return found
+        return None
+
+
+def read_evidence(path: Path, model_id: str | None = None) -> Evidence:
+    """Read a run that is to be submitted.
+
+    Args:
+        path: a results file, or the folder of one run.
+        model_id: name on the Hub, if ``pretrained`` is a folder.
+
+    Raises:
+        UserError: no such run; documents were left out; the interventions are not recorded; the
+            checkpoint has no name on the Hub.
+    """
+    run = read_run(path)
+    data = load_results(run.path)
+    _require_whole(run, data)
+    _require_known(run, data)
+    named = _model_id(run, model_id)
+    return Evidence(
+        run, data, named, _intervention(run), _command(run, data), _commit(run, data, named)
+    )
+
+
+def _require_whole(run: Run, data: Mapping[str, Any]) -> None:
+    config = data["config"]
+    for key in ("limit", "offset", "samples"):
+        if config.get(key):
+            raise UserError(
+                f"{run.path}: evaluated with {key}={config[key]}: a number of some documents is no "
+                "number of the benchmark; evaluate all of them"
+            )
+    for task, counts in (data.get("n-samples") or {}).items():
+        original, done = number(counts.get("original")), number(counts.get("effective"))
+        if original is not None and done is not None and done < original:
+            raise UserError(
+                f"{run.path}: {done:g} of {original:g} documents of {task} were evaluated; "
+                "evaluate all of them"
+            )
+
+
+def _require_known(run: Run, data: Mapping[str, Any]) -> None:
+    """Our models write the spec into every results file; one without it proves nothing."""
+    config = data["config"]
+    recorded = "lmms_causal_interventions" in config or re.search(
+        r"\[.*\]", str(config.get("model_backend"))
+    )
+    if run.model in _OURS and not recorded:
+        raise UserError(
+            f"{run.path}: --model {run.model}, but the file does not say under which interventions "
+            "(an old version, or an edited file); evaluate again"
+        )
+
+
+def _intervention(run: Run) -> str:
+    parts = [run.interventions] if run.interventions else []
+    parts += [f"{key}={run.model_args[key]}" for key in _CHANGES if run.model_args.get(key)]
+    if run.model == "steered" and not run.model_args.get("steer_path"):
+        parts.append("lm-eval's model `steered`")
+    return " with ".join(parts)
+
+
+def _model_id(run: Run, given: str | None) -> str:
+    pretrained = run.model_args.get("pretrained", "")
+    if given is not None:
+        if not _HUB_ID.fullmatch(given):
+            raise UserError(f"--model-id {given}: ORGANISATION/NAME is expected")
+        return given
+    if pretrained == tiny_llava.NAME:
+        raise UserError(
+            f"{run.path}: the model is bundled with this package and is not on the Hub; if you "
+            "have put it there, name it with --model-id ORGANISATION/NAME"
+        )
+    if not _HUB_ID.fullmatch(pretrained) or Path(pretrained).exists():
+        raise UserError(
+            f"{run.path}: pretrained={pretrained or '(none)'} is no model of the Hub; name the one "
+            "it is with --model-id ORGANISATION/NAME"
+        )
+    return pretrained
+
+
+def _command(run: Run, data: Mapping[str, Any]) -> tuple[str, ...]:
+    config = data["config"]
+    seeds = [config.get(f"{name}_seed") for name in ("random", "numpy", "torch", "fewshot")]
+    seed = ",".join(str(value) for value in seeds)
+    if run.harness == LMMS_EVAL:
+        given = dict(config.get("resolved_cli_args") or {}) | {"seed": seed}
+        given.setdefault("model", run.model)
+        given.setdefault("model_args", config.get("model_args"))
+        given.setdefault("tasks", ",".join(data["configs"]))
+        command = ["lmms-eval"]
+        for key in _REPEATED:
+            value = given.get(key)
+            if value not in (None, "", False) and (key, value) != ("repeats", 1):
+                command += [f"--{key}", _text(value)]
+        command += [f"--{key}" for key in _SWITCHES if given.get(key) is True]
+        return (*command, "--log_samples")
+    arguments = config.get("model_args")
+    if isinstance(arguments, Mapping):
+        arguments = ",".join(f"{key}={value}" for key, value in arguments.items())
+    command = ["lmms-causal", "lm-eval", "run", "--model", run.model]
+    command += ["--model_args", str(arguments), "--tasks", ",".join(data["configs"])]
+    if config.get("batch_size"):
+        command += ["--batch_size", str(config["batch_size"])]
+    shots = {value for value in (data.get("n-shot") or {}).values() if value}
+    if len(shots) == 1:
+        command += ["--num_fewshot", str(shots.pop())]
+    if config.get("gen_kwargs"):
+        command += ["--gen_kwargs", _text(config["gen_kwargs"])]
+    if data.get("chat_template"):
+        command.append("--apply_chat_template")
+    if data.get("fewshot_as_multiturn"):
+        command.append("--fewshot_as_multiturn")
+    if data.get("system_instruction"):
+        command += ["--system_instruction", str(data["system_instruction"])]
+    return (*command, "--seed", seed, "--log_samples")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={item}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ",".join(str(item) for item in value)
+    return str(value)
+
+
+def _commit(run: Run, data: Mapping[str, Any], model_id: str) -> str:
+    recorded = data["config"].get("model_sha")
+    if recorded:
+        return str(recorded)
+    if run.model_args.get("pretrained") != model_id:
+        return ""
+    from huggingface_hub import try_to_load_from_cache
+
+    # Nothing is fetched: the folder of a cached file is named after the commit it is of.
+    revision = run.model_args.get("revision", "main")
+    cached = try_to_load_from_cache(model_id, "config.json", revision=revision)
+    return Path(cached).parent.name if isinstance(cached, str) else ""

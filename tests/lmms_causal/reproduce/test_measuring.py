@@ -1,0 +1,108 @@
+"""Our numbers and their intervals against closed forms, and what is said of them."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+import numpy as np
+import pytest
+
+from lmms_causal.compare.statistics import clustered_standard_error
+from lmms_causal.errors import UserError
+from lmms_causal.reproduce.measuring import Estimate, measure, verdict
+from lmms_causal.reproduce.recipe import Measure, Published
+
+
+def _published(**how) -> Published:
+    settings = {"tasks": ("t",), "metrics": ("score",)} | how
+    return Published("n", Measure(**settings), 1.0, 1.0, 1.0)
+
+
+def test_interval_of_a_mean_is_that_of_its_clustered_standard_error(run_of):
+    rng = np.random.default_rng(0)
+    clusters = [f"c{i // 4}" for i in range(1200)]
+    base = np.repeat(rng.random(300) < 0.5, 4)
+    values = np.where(rng.random(1200) < 0.7, base, rng.random(1200) < 0.5).astype(float).tolist()
+    runs = {("plain", 0): run_of({"t": values}, clusters)}
+    runs["method", 0] = run_of({"t": values}, clusters)
+    ours = measure(runs, _published(scale=100.0))
+    error = 100 * clustered_standard_error(values, clusters)
+    assert error > 1.3 * 100 * clustered_standard_error(values, None)  # the clusters matter
+    assert ours.plain.value == pytest.approx(100 * np.mean(values))
+    assert (ours.plain.high - ours.plain.low) / (2 * 1.96) == pytest.approx(error, rel=0.1)
+    assert (ours.difference.value, ours.difference.low, ours.difference.high) == (0, 0, 0)
+
+
+def test_the_difference_is_paired_over_documents_and_seeds(run_of):
+    rng = np.random.default_rng(1)
+    plain = rng.random(400)
+    runs = {}
+    for seed in (0, 1):
+        runs["plain", seed] = run_of({"t": (plain + seed).tolist()})
+        runs["method", seed] = run_of({"t": (plain + seed + 0.25).tolist()})
+    ours = measure(runs, _published())
+    assert ours.plain.value == pytest.approx(plain.mean() + 0.5)
+    assert ours.method.value == pytest.approx(plain.mean() + 0.75)
+    # every document gains the same, so that resampling documents cannot change the difference
+    assert ours.difference.low == pytest.approx(0.25)
+    assert ours.difference.high == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(("combine", "expected"), [("mean", 0.5), ("sum", 1.0)])
+def test_tasks_are_combined(run_of, combine, expected):
+    run = run_of({"t": [1.0, 0.0, 1.0, 1.0], "u": [0.0, 0.0, 1.0, 0.0]})
+    published = _published(tasks=("t", "u"), combine=combine)
+    ours = measure({("plain", 0): run, ("method", 0): run}, published)
+    assert ours.plain.value == pytest.approx(expected)
+    assert ours.plain.low <= expected <= ours.plain.high
+
+
+def harmonic(records: list[dict[str, float]]) -> float:
+    """An aggregation that is no mean of documents."""
+    return len(records) / sum(1 / record["score"] for record in records)
+
+
+def test_a_named_aggregation_is_resampled_and_another_gives_no_interval(run_of, monkeypatch):
+    # test modules are not importable by name, so that the function is put where one is
+    monkeypatch.setattr(statistics, "of_this_test", harmonic, raising=False)
+    rng = np.random.default_rng(2)
+    records = [{"score": float(value)} for value in rng.uniform(1, 2, size=300)]
+    run = run_of({"t": records}, reported=harmonic(records))
+    runs = {("plain", 0): run, ("method", 0): run}
+    ours = measure(runs, _published(aggregations={"score": "statistics.of_this_test"}))
+    inverse = np.array([1 / record["score"] for record in records])
+    error = inverse.std(ddof=1) / math.sqrt(300) / inverse.mean() ** 2  # delta method
+    assert ours.plain.value == pytest.approx(harmonic(records))
+    assert (ours.plain.high - ours.plain.low) / (2 * 1.96) == pytest.approx(error, rel=0.15)
+    unknown = measure(runs, _published())
+    assert math.isnan(unknown.plain.low) and "not known" in unknown.plain.note
+    assert unknown.plain.value == pytest.approx(harmonic(records))
+
+
+def test_what_is_not_there_is_named(run_of):
+    run = run_of({"t": [0.0, 1.0]})
+    with pytest.raises(UserError, match="no results of task u"):
+        measure({("plain", 0): run, ("method", 0): run}, _published(tasks=("u",)))
+    with pytest.raises(UserError, match="no acc,none"):
+        measure({("plain", 0): run, ("method", 0): run}, _published(metrics=("acc",)))
+    other = run_of({"t": [0.0, 1.0]}, first=5)
+    with pytest.raises(UserError, match="different documents"):
+        measure({("plain", 0): run, ("method", 0): other}, _published())
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "partial", "word"),
+    [
+        (Estimate(80.9, 80.0, 81.8), 80.0, False, "agrees"),
+        (Estimate(81.0, 80.5, 81.5), 80.0, False, "agrees"),  # at the tolerance itself
+        (Estimate(81.5, 79.9, 83.0), 80.0, False, "within its interval"),
+        (Estimate(81.5, 80.6, 82.4), 80.0, False, "differs"),
+        (Estimate(81.5), 80.0, False, "differs"),  # no interval
+        (Estimate(80.0, 79.0, 81.0), 80.0, True, "not compared"),
+        (Estimate(80.0, 79.0, 81.0), None, False, "not compared"),
+        (Estimate(float("nan")), 80.0, False, "not compared"),
+    ],
+)
+def test_verdicts(ours, theirs, partial, word):
+    assert verdict(ours, theirs, 1.0, partial) == word

@@ -1,0 +1,189 @@
+"""The command: what it prints, runs, keeps and refuses; on the bundled model, its own numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from itertools import pairwise
+
+import pytest
+
+from lmms_causal.cli import main
+from lmms_causal.reproduce import running
+from lmms_causal.reproduce.commands import Changes, jobs
+from lmms_causal.reproduce.library import find_recipes
+from lmms_causal.reproduce.running import run_all
+
+
+@pytest.fixture
+def nothing_runs(monkeypatch):
+    def refuse(command, log):
+        raise AssertionError(command)
+
+    monkeypatch.setattr(running, "execute", refuse)
+
+
+@pytest.fixture
+def harness(monkeypatch):
+    """Stands in for the harness: writes a results file with 1,000 documents for each command."""
+    commands = []
+
+    def execute(command, log):
+        commands.append(list(command))
+        words = dict(pairwise(command))
+        plain = "interventions=none" in words["--model_args"]
+        folder = log.parent / "model"
+        folder.mkdir()
+        tasks = words["--tasks"].split(",")
+        right = 936 if plain else 964
+        results = {
+            "results": {task: {"causal_score,none": right / 1000} for task in tasks},
+            "configs": {
+                task: {"metric_list": [{"metric": "causal_score", "aggregation": "mean"}]}
+                for task in tasks
+            },
+            "config": {"model": "causal", "model_args": words["--model_args"]},
+            "higher_is_better": {task: {"causal_score": True} for task in tasks},
+            "lmms_eval_version": "0.7.3",
+        }
+        (folder / "20260101_000000_results.json").write_text(json.dumps(results))
+        for task in tasks:
+            rows = [
+                {"doc_id": doc, "target": "A", "causal_score": float(doc < right)}
+                for doc in range(1000)
+            ]
+            text = "\n".join(json.dumps(row) for row in rows)
+            (folder / f"20260101_000000_samples_{task}.jsonl").write_text(text)
+
+    monkeypatch.setattr(running, "execute", execute)
+    return commands
+
+
+def test_list_and_dry_run_print_and_run_nothing(nothing_runs, capsys):
+    assert main(["reproduce", "--list"]) == 0
+    assert re.search(r"vcd/pope_coco +6 numbers", capsys.readouterr().out)
+    assert main(["reproduce", "vcd", "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    for expected in ("83.29", "87.73", "table 1", "known differences", "temperature=1.0"):
+        assert expected in printed
+    lines = [line.strip()[2:] for line in printed.splitlines() if line.strip().startswith("$ ")]
+    assert all(shlex.split(line)[0] == "lmms-eval" for line in lines)
+    # POPE: two settings by three seeds, twice; CHAIR, greedy POPE and the bundled model: two each
+    assert len(lines) == 18
+
+
+def test_a_recipe_without_target_says_so(nothing_runs, capsys):
+    assert main(["reproduce", "causalmm", "--benchmark", "pope_coco", "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "no target" in printed and "not read" in printed
+    assert "83.70" not in printed and "78.63" not in printed  # known from notes of others only
+
+
+def test_commands_of_a_sampled_recipe(tmp_path):
+    (recipe,) = find_recipes("vcd", "pope_coco")
+    changes = Changes(model_args={"device": "cpu", "dtype": "float32"}, limit=6, seeds=(4,))
+    plain, method = jobs(recipe, tmp_path, changes)
+    words = dict(pairwise(plain.command))
+    arguments = dict(pair.split("=", 1) for pair in words["--model_args"].split(","))
+    assert arguments == {
+        "pretrained": "llava-hf/llava-1.5-7b-hf",
+        "revision": "main",
+        "dtype": "float32",
+        "seed": "4",
+        "device": "cpu",
+        "interventions": "none",
+    }
+    assert words["--gen_kwargs"] == "do_sample=True,temperature=1.0,top_p=1.0"
+    assert (words["--seed"], words["--limit"]) == ("4", "6")
+    assert (
+        recipe.interventions
+        in dict(zip(method.command, method.command[1:], strict=False))["--model_args"]
+    )
+    assert plain.folder != method.folder
+
+
+def test_lm_eval_recipes_go_through_our_front_end(tmp_path):
+    (recipe,) = find_recipes("pine", "rewardbench_llama3_8b")
+    plain, _ = jobs(recipe, tmp_path)
+    assert plain.command[:5] == ("lmms-causal", "lm-eval", "run", "--model", "causal")
+    assert "--apply_chat_template" in plain.command
+
+
+ORDER = ["reproduce", "vcd", "--benchmark", "causal_vqa_mini", "--tasks", "causal_vqa_mini_order"]
+
+
+def test_ours_beside_theirs(harness, tmp_path, capsys):
+    out = tmp_path / "numbers.json"
+    assert main([*ORDER, "--output", str(tmp_path / "runs"), "--json", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"plain +93\.60 +93\.60 +\[9\d\.\d\d, 9\d\.\d\d\] +0\.5  agrees", printed)
+    assert "of 2 published numbers: 2 agree" in printed
+    (number,) = json.loads(out.read_text())["numbers"]
+    assert number["method"]["ours"] == pytest.approx(96.4)
+    assert number["difference"]["low"] < 2.8 < number["difference"]["high"]
+
+
+def test_finished_evaluations_are_kept_and_others_are_not_touched(harness, tmp_path, capsys):
+    (recipe,) = find_recipes("vcd", "causal_vqa_mini")
+    todo = jobs(recipe, tmp_path)
+    run_all(todo[:1], lambda line: None)
+    assert len(harness) == 1
+    run_all(todo, lambda line: None)
+    assert len(harness) == 2  # the plain run was not made again
+    output = ["--output", str(tmp_path)]
+    assert main([*ORDER, *output]) == 2  # other tasks: another command
+    assert "another command" in capsys.readouterr().err
+    assert len(harness) == 2
+
+
+def test_an_interrupted_evaluation_is_no_finished_one(harness, tmp_path, monkeypatch):
+    (recipe,) = find_recipes("vcd", "causal_vqa_mini")
+    todo = jobs(recipe, tmp_path)
+    whole = running.execute
+    monkeypatch.setattr(running, "execute", lambda command, log: log.write_text("killed"))
+    with pytest.raises(Exception, match="without results"):
+        run_all(todo, lambda line: None)
+    monkeypatch.setattr(running, "execute", whole)
+    assert set(run_all(todo, lambda line: None)) == {("plain", 0), ("method", 0)}
+
+
+def test_a_limited_run_settles_nothing(harness, tmp_path, capsys):
+    assert main([*ORDER, "--output", str(tmp_path), "--limit", "1000"]) == 0
+    assert "nothing is settled" in capsys.readouterr().out
+
+
+def test_a_number_that_differs_is_an_exit_code(harness, tmp_path, capsys):
+    arguments = ["reproduce", "carve", "--benchmark", "causal_vqa_mini"]
+    arguments += ["--tasks", "causal_vqa_mini_order", "--output", str(tmp_path)]
+    assert main(arguments) == 1
+    assert "1 differs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "name a METHOD"),
+        (["vcdd", "--dry-run"], "no recipe for method"),
+        (["vcd"], "--benchmark: "),
+        (["vcd", "--benchmark", "pope_coco", "--limit", "0"], "--limit 0"),
+        (["vcd", "--benchmark", "pope_coco", "--seeds", "1,1"], "twice"),
+        (["vista", "--benchmark", "mme", "--seeds", "1"], "does not sample"),
+        (["vcd", "--benchmark", "pope_coco", "--tasks", "pope"], "no such task"),
+        (["vcd", "--benchmark", "pope_coco", "--model-args", "dtype"], "not key=value"),
+        (["vcd", "--benchmark", "pope_coco", "--model-args", "interventions=re2"], "sets the"),
+        (["vcd", "--benchmark", "pope_coco", "--json", "no/such/x.json"], "folder that exists"),
+        (["--recipe", "none.yaml"], "cannot be read"),
+    ],
+)
+def test_mistakes_are_one_line_before_anything_runs(nothing_runs, capsys, arguments, complaint):
+    assert main(["reproduce", *arguments]) == 2
+    error = capsys.readouterr().err.strip()
+    assert complaint in error and "\n" not in error
+
+
+@pytest.mark.slow
+def test_the_bundled_model_has_the_numbers_of_the_page(tmp_path, capsys):
+    """End to end, through lmms-eval's own command line."""
+    assert main([*ORDER, "--output", str(tmp_path)]) == 0
+    assert "of 2 published numbers: 2 agree" in capsys.readouterr().out

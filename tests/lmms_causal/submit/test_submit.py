@@ -1,0 +1,295 @@
+"""Bundles of runs in the harnesses' own file formats; what is refused, and what is always said."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from huggingface_hub import parse_eval_result_entries
+
+from lmms_causal.cli import main
+from lmms_causal.errors import UserError
+from lmms_causal.submit.bundle import check_bundle, write_bundle
+from lmms_causal.submit.every_eval_ever import Evaluator, record, record_path
+from lmms_causal.submit.evidence import read_evidence
+from lmms_causal.submit.hub import read_benchmark
+
+DATA = Path(__file__).resolve().parents[1] / "compare" / "data"
+SPEC = "vcd(alpha=1.0;beta=0.1;noise_step=999;seed=0;without_image=refuse;variant=paper)"
+BENCHMARK = "toy_order=org/data:toy"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., Path]:
+    """A golden run of lmms-eval (or lm-eval), as if made by `causal` under a spec."""
+
+    def make(
+        spec: str | None = "none",
+        change: Callable[[dict[str, Any]], None] | None = None,
+        golden: str = "lmms_eval_a",
+        name: str = "run",
+    ) -> Path:
+        folder = tmp_path / name
+        shutil.copytree(DATA / golden, folder)
+        (file,) = [*folder.glob("*_results.json"), *folder.glob("results_*.json")]
+        data = json.loads(file.read_text())
+        if golden.startswith("lmms_eval") and spec is not None:
+            config = data["config"]
+            config["model"] = "causal"
+            config["model_args"] = f"pretrained=org/toy,interventions={spec.partition('(')[0]}"
+            config["model_backend"] = f"lmms_causal.models.for_lmms_eval.Causal[{spec}] (chat)"
+            config["resolved_cli_args"] = {
+                "model": "causal",
+                "model_args": config["model_args"],
+                "tasks": "toy_order,toy_filters",
+                "batch_size": "4",
+                "force_simple": True,
+            }
+        if change is not None:
+            change(data)
+        file.write_text(json.dumps(data))
+        return folder
+
+    return make
+
+
+def bundle(folder: Path, output: Path, **options: Any) -> Path:
+    settings: dict[str, Any] = {
+        "now": 1_800_000_000.0,
+        "benchmarks": [read_benchmark(BENCHMARK)],
+        "by": Evaluator("Our group"),
+        "with_samples": True,
+    }
+    write_bundle(read_evidence(folder), output, **(settings | options))
+    return output
+
+
+def parts(output: Path) -> tuple[dict[str, Any], list[dict[str, Any]], Any]:
+    """Aggregate record, rows, entry for the Hub."""
+    (log,) = output.rglob("data/**/*.json")
+    (rows,) = output.rglob("*_samples.jsonl")
+    (hub,) = output.rglob(".eval_results/*.yaml")
+    (entry,) = parse_eval_result_entries(yaml.safe_load(hub.read_text()))
+    return (
+        json.loads(log.read_text()),
+        [json.loads(row) for row in rows.read_text().splitlines()],
+        entry,
+    )
+
+
+def test_a_plain_run_is_the_models_own(run, tmp_path):
+    folder = run("none")
+    output = bundle(folder, tmp_path / "b")
+    log, rows, entry = parts(output)
+    results = json.loads(next(folder.glob("*_results.json")).read_text())["results"]["toy_order"]
+    metric = next(key for key in results if key.endswith(",none") and "stderr" not in key)
+    assert entry.value == results[metric]
+    assert (entry.dataset_id, entry.task_id) == ("org/data", "toy")
+    assert entry.notes.startswith("plain model, no intervention; ")
+    assert log["model_info"]["name"] == log["model_info"]["id"] == "org/toy"
+    assert {one["evaluation_name"] for one in log["evaluation_results"]} == {
+        "toy_order",
+        "toy_filters",
+    }
+    by_id = {one["evaluation_result_id"]: one for one in log["evaluation_results"]}
+    assert by_id[f"toy_order/{metric.partition(',')[0]}"]["score_details"]["score"] == entry.value
+    linked = [row for row in rows if row["evaluation_name"] == "toy_order"]
+    assert len(linked) == 12
+    mean = sum(row["evaluation"]["score"] for row in linked) / 12
+    linked_to = by_id[linked[0]["evaluation_result_id"]]
+    assert mean == pytest.approx(linked_to["score_details"]["score"])
+
+
+def test_an_intervention_is_named_wherever_a_number_stands(run, tmp_path):
+    log, rows, entry = parts(bundle(run(SPEC), tmp_path / "b"))
+    assert entry.notes.startswith(f"with intervention {SPEC}; ")
+    assert log["model_info"]["name"] == f"org/toy with {SPEC}"
+    assert log["model_info"]["additional_details"]["intervention"] == SPEC
+    for one in log["evaluation_results"]:
+        assert one["evaluation_name"].startswith("lmms_causal.intervened.")
+        assert SPEC in one["metric_config"]["evaluation_description"]
+        assert one["generation_config"]["additional_details"]["intervention"] == SPEC
+    for row in rows:
+        assert row["evaluation_name"].startswith("lmms_causal.intervened.")
+        assert row["metadata"]["intervention"] == SPEC
+    assert SPEC in (tmp_path / "b" / "README.md").read_text()
+    assert SPEC in (tmp_path / "b" / "rerun" / "run.sh").read_text()
+
+
+def test_the_two_settings_never_land_in_one_place(run, tmp_path):
+    plain, other = run("none", name="p"), run(SPEC, name="o")
+    a, b = (bundle(one, tmp_path / f"b{one.name}") for one in (plain, other))
+    (left, _, _), (right, _, _) = parts(a), parts(b)
+    assert left["evaluation_id"] != right["evaluation_id"]
+    names = [{one["evaluation_name"] for one in log["evaluation_results"]} for log in (left, right)]
+    assert not names[0] & names[1]
+    files = [{str(f.relative_to(x)) for f in x.rglob("*") if f.is_file()} for x in (a, b)]
+    assert files[0] & files[1] == {"README.md", "rerun/manifest.json", "rerun/run.sh"}
+    pushed = [
+        re.search(r"details_repo_name=(\S+?),", (x / "README.md").read_text()) for x in (a, b)
+    ]
+    assert pushed[0] and pushed[1] and pushed[0][1] == "org__toy-plain-details"
+    assert pushed[1][1].startswith("org__toy-intervened-")
+
+
+def _no_notes(file: Path) -> None:
+    file.write_text(re.sub(r"with intervention.*?; ", "", file.read_text()))
+
+
+def _plain_name(file: Path) -> None:
+    file.write_text(file.read_text().replace("lmms_causal.intervened.", ""))
+
+
+def _other_score(file: Path) -> None:
+    file.write_text(file.read_text().replace('"score": 1.0', '"score": 0.0', 1))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "tamper", "complaint"),
+    [
+        (".eval_results/*.yaml", _no_notes, "the notes do not say"),
+        ("data/**/*.json", _plain_name, "must be named so"),
+        ("data/**/*_samples.jsonl", _other_score, "not the one that was written"),
+    ],
+)
+def test_a_bundle_that_hides_something_is_refused(run, tmp_path, pattern, tamper, complaint):
+    output = bundle(run(SPEC), tmp_path / "b")
+    check_bundle(output, SPEC)
+    with pytest.raises(UserError, match="another intervention"):
+        check_bundle(output, "")
+    (file,) = output.rglob(pattern)
+    tamper(file)
+    with pytest.raises(UserError, match=complaint):
+        check_bundle(output, SPEC)
+
+
+def _set(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    def change(data: dict[str, Any]) -> None:
+        data["config"][key] = value
+
+    return change
+
+
+def _fewer(data: dict[str, Any]) -> None:
+    data["n-samples"]["toy_order"] = {"original": 12, "effective": 11}
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (_set("limit", 4.0), "limit=4.0"),
+        (_set("offset", 2), "offset=2"),
+        (_fewer, "11 of 12 documents of toy_order"),
+        (_set("model_backend", "lmms_causal.models.for_lmms_eval.Causal (chat)"), "which inter"),
+        (_set("model_args", "pretrained=./folder,interventions=none"), "no model of the Hub"),
+        (_set("model_args", "pretrained=lmms-causal/tiny-llava"), "bundled with this package"),
+    ],
+)
+def test_what_is_no_result_of_a_model_is_refused(run, tmp_path, capsys, change, complaint):
+    folder = run("none", change)
+    output = tmp_path / "b"
+    assert main(["submit", str(folder), "--output", str(output)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert complaint in error and "\n" not in error
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--hub-benchmark", "toy_order"], "write TASK"),
+        (["--hub-benchmark", "toy_ordr=org/data:toy"], "toy_order"),
+        (["--hub-benchmark", "toy_order:nope=org/data:toy"], "no such metric"),
+        (["--hub-benchmark", BENCHMARK, "--hub-benchmark", BENCHMARK], "two numbers for"),
+        (["--model-id", "toy"], "ORGANISATION/NAME"),
+        (["--samples"], "--organization"),
+        (["--source-url", "example.org"], "https://"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(run, tmp_path, capsys, arguments, complaint):
+    folder, output = run("none"), tmp_path / "b"
+    assert main(["submit", str(folder), "--output", str(output), *arguments]) == 2
+    error = capsys.readouterr().err.strip()
+    assert complaint in error and "\n" not in error
+    assert {one.name for one in tmp_path.iterdir()} == {"run"}
+
+
+def test_a_folder_that_exists_is_not_touched(run, tmp_path, capsys):
+    (tmp_path / "b").mkdir()
+    assert main(["submit", str(run("none")), "--output", str(tmp_path / "b")]) == 2
+    assert not list((tmp_path / "b").iterdir())
+
+
+def test_other_ways_to_change_a_model_are_named_too(run, tmp_path):
+    adapted = read_evidence(run("none", _set("model_args", "pretrained=org/toy,adapter=org/lora")))
+    assert adapted.intervention == "adapter=org/lora"
+
+    def steered(data: dict[str, Any]) -> None:
+        data["config"] |= {"model": "steered", "model_args": "pretrained=org/toy,steer_path=s.pt"}
+
+    assert read_evidence(run(None, steered, name="s")).intervention == "steer_path=s.pt"
+
+
+def test_a_run_of_lm_eval(run, tmp_path):
+    evidence = read_evidence(run(None, golden="lm_eval_seed1"))
+    log, _ = record(evidence, Evaluator("Our group"), 0.0)
+    assert log["eval_library"]["name"] == "lm_eval"
+    assert log["eval_library"]["version"] == "0.4.13"
+    assert evidence.command[:3] == ("lmms-causal", "lm-eval", "run")
+
+
+def test_the_manifest_has_the_hashes_and_the_script_the_command(run, tmp_path):
+    folder = run(SPEC)
+    output = bundle(folder, tmp_path / "b")
+    manifest = json.loads((output / "rerun" / "manifest.json").read_text())
+    for name, digest in manifest["files"].items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+    assert len(manifest["files"]) == 3
+    script = output / "rerun" / "run.sh"
+    assert subprocess.run(["sh", "-n", str(script)]).returncode == 0
+    for word in ("--batch_size 4", "--force_simple", "--seed", "--output_path results"):
+        assert word in script.read_text()
+
+
+def test_the_same_run_gives_the_same_record(run, tmp_path):
+    evidence = read_evidence(run(SPEC))
+    path = record_path(evidence)
+    assert path == record_path(evidence)
+    assert re.fullmatch(
+        r"data/lmms-causal/org/toy/[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}",
+        path,
+    )
+
+
+def test_bounds_are_claimed_only_where_documents_prove_them(run):
+    def change(data: dict[str, Any]) -> None:
+        results = data["results"]["toy_order"]
+        results["unproven,none"] = 0.5
+        results["undirected,none"] = 0.5
+        data["higher_is_better"]["toy_order"] |= {"unproven": True, "undirected": None}
+
+    log, left_out = record(read_evidence(run("none", change)), Evaluator("Our group"), 0.0)
+    by_id = {one["evaluation_result_id"]: one["metric_config"] for one in log["evaluation_results"]}
+    unproven = by_id["toy_order/unproven"]
+    assert (unproven["min_score"], unproven["max_score"]) == ("-Infinity", "Infinity")
+    assert "toy_order/undirected" not in by_id
+    assert [one for one in left_out if "undirected" in one]
+    proven = [one for one in by_id.values() if one["max_score"] == 1]
+    assert proven and all(one["metric_unit"] == "proportion" for one in proven)
+
+
+def test_the_command_says_what_it_wrote(run, tmp_path, capsys):
+    arguments = ["submit", str(run(SPEC)), "--output", str(tmp_path / "b")]
+    arguments += ["--hub-benchmark", BENCHMARK, "--organization", "Our group", "--samples"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert SPEC in printed and ".eval_results/" in printed and "every_eval_ever/" in printed
+    check_bundle(tmp_path / "b", SPEC)
