@@ -40,7 +40,10 @@ def _parser() -> argparse.ArgumentParser:
         export,
         fetch,
         interventions,
+        reproduce,
+        run,
         stubs,
+        submit,
         tasks_path,
     )
     from lmms_causal.compare import command as compare
@@ -56,7 +59,10 @@ def _parser() -> argparse.ArgumentParser:
         "lm-eval", help="lm-eval's own command line with our models and tasks known to it"
     )
     for module in (
+        run,
         compare,
+        reproduce,
+        submit,
         interventions,
         doctor,
         attend,

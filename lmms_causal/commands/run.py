@@ -1,0 +1,142 @@
+"""``lmms-causal run PLAN.yaml``: a matrix of models, interventions and tasks, resumable."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from lmms_causal.errors import UserError
+
+__all__ = ["add_parser"]
+
+_EPILOG = """\
+A cell that is done is skipped, and one that was interrupted goes on with the answers it has: type
+the same command again. Several runs of one plan and folder, on one machine or many, share the cells
+out among them.
+
+examples:
+  lmms-causal run plan.yaml --dry-run
+  lmms-causal run plan.yaml --output runs/pope
+  lmms-causal run plan.yaml --sensitivity vcd.alpha=0,0.5,1,2 --control
+
+The plan is described in docs/run-a-matrix.md. Exit code: 0, or 1 if a cell failed, or 2 for a
+mistake in plan or options.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the sub-command."""
+    parser = commands.add_parser(
+        "run",
+        help="evaluate a plan: models x interventions x tasks, resumable, and compare",
+        description="Evaluate models x interventions x tasks through the harness's own evaluator.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("plan", metavar="PLAN.yaml", type=Path, help="what to evaluate")
+    add("--output", metavar="DIR", type=Path, help="folder (default: the plan's, or runs/NAME)")
+    add("--limit", metavar="N", type=float, help="first documents of each task only, for a try")
+    add("--processes", metavar="N", type=int, help="ranks of each cell, by accelerate launch")
+    add(
+        "--sensitivity",
+        metavar="METHOD.PARAMETER=V,V,...",
+        action="append",
+        default=[],
+        help="evaluate every intervention with METHOD at each value; may be given several times",
+    )
+    add(
+        "--control",
+        metavar="SEEDS",
+        type=int,
+        nargs="?",
+        const=1,
+        default=0,
+        help="add negative controls: noise of equal size in the place of what a method adds",
+    )
+    add("--price-per-hour", metavar="P", type=float, help="of one process, for the cost estimate")
+    add("--dry-run", action="store_true", help="print the commands and stop")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    # Here, not above: adding the sub-command must not cost the start of torch.
+    from lmms_causal.matrix.cells import cells_of
+    from lmms_causal.matrix.outcomes import compare_cells, options_of
+    from lmms_causal.matrix.plan import read_plan
+    from lmms_causal.matrix.progress import Progress
+    from lmms_causal.matrix.running import is_done, run_cells
+    from lmms_causal.matrix.task_names import check_names
+    from lmms_causal.matrix.variants import expand
+
+    plan = _with_options(read_plan(arguments.plan), arguments)
+    options_of(plan)
+    variants, notes = expand(plan.interventions, arguments.sensitivity, arguments.control)
+    words = plan.settings.arguments
+    included = any(word.startswith("--include_path") for word in words)
+    check_names(plan.harness, plan.tasks, included or plan.settings.include_path is not None)
+    output = arguments.output or Path(plan.output or Path("runs") / plan.path.stem)
+    output = output.absolute()
+    cells = cells_of(plan, variants, output)
+    if arguments.dry_run:
+        for cell in cells:
+            print(f"# {cell.title}{' (done)' if is_done(cell) else ''}")
+            print(shlex.join([*(f"{k}={v}" for k, v in cell.environment), *cell.command()]))
+        for note in notes:
+            print(f"# {note}")
+        return 0
+
+    from lmms_causal.matrix.manifest import check_versions, write_manifest
+
+    check_versions(output)
+    write_manifest(output, plan, cells, notes)
+    shutil.copyfile(plan.path, output / "plan.yaml")
+    price = plan.price_per_hour
+    progress = Progress(len({c.folder for c in cells}), plan.launch.processes, price)
+    for note in notes:
+        progress.say(note)
+    outcome = run_cells(cells, progress)
+    write_manifest(output, plan, cells, notes)
+    if outcome.taken:
+        print(
+            f"{len(outcome.taken)} cells are being evaluated by another run, which compares when "
+            "it is done",
+            file=sys.stderr,
+        )
+        return 0
+    if outcome.failed:
+        for title, reason in outcome.failed.items():
+            print(f"failed: {title}: {reason}", file=sys.stderr)
+        print("the same command tries them again; cells that are done are kept", file=sys.stderr)
+        return 1
+    _, text = compare_cells(plan, cells, output)
+    sys.stdout.write(text)
+    print(f"everything is in {output}", file=sys.stderr)
+    return 0
+
+
+def _with_options(plan: Any, arguments: argparse.Namespace) -> Any:
+    """The plan with what the command line says in its place."""
+    if arguments.limit is not None:
+        if arguments.limit <= 0:
+            raise UserError(f"--limit {arguments.limit:g}: take more than 0, or leave it out")
+        limit = int(arguments.limit) if arguments.limit >= 1 else arguments.limit
+        plan = dataclasses.replace(plan, settings=dataclasses.replace(plan.settings, limit=limit))
+    if arguments.processes is not None:
+        if arguments.processes < 1 or plan.launch.command:
+            raise UserError(
+                f"--processes {arguments.processes}: take 1 or more, in a plan without launch: "
+                "command"
+            )
+        launch = dataclasses.replace(plan.launch, processes=arguments.processes)
+        plan = dataclasses.replace(plan, launch=launch)
+    if arguments.price_per_hour is not None:
+        plan = dataclasses.replace(plan, price_per_hour=arguments.price_per_hour)
+    if arguments.control < 0:
+        raise UserError(f"--control {arguments.control}: take the number of seeds, 1 or more")
+    return plan

@@ -1,0 +1,193 @@
+"""The process of a cell: a harness's own command line with a journal on its model.
+
+    python -m lmms_causal.matrix.cell FOLDER -- lmms-eval|lm-eval WORDS...
+
+The words are handed to the harness unchanged. Exit code 0 means that it evaluated and wrote its
+files, which lmms-eval's own exit code does not say.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lmms_causal.command_line import one_line_errors
+from lmms_causal.errors import UserError
+from lmms_causal.matrix.costs import Costs
+from lmms_causal.matrix.journal import Journal
+
+__all__ = ["PARENT", "main"]
+
+PARENT = "LMMS_CAUSAL_RUN"
+"""Environment variable with ``host:pid`` of the run; when that is gone the cell ends."""
+
+_CHUNK = 32  # documents, where the batch size is found by trying
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Evaluate one cell; returns the exit code."""
+    folder, _, harness, *words = arguments
+    _end_with(os.environ.get(PARENT, ""))
+    sys.argv = [harness, *words]  # what decides how mistakes are shown
+    finished: list[bool] = []
+    journal = Journal(Path(folder) / "journal", int(os.environ.get("RANK", 0)))
+    documents = _option(words, "--batch_size")
+    size = int(documents) if documents.isdigit() else _CHUNK
+    run: Callable[[Sequence[str]], int]
+    if harness == "lm-eval":
+        import lm_eval.evaluator as evaluator
+
+        from lmms_causal.commands import lm_eval
+
+        run = lm_eval.run
+    else:
+        import lmms_eval.evaluator as evaluator
+
+        run = _lmms_eval
+        elsewhere = any(word.startswith("--include_path") for word in words)
+        _look_in_our_folder_only(_option(words, "--tasks"), elsewhere)
+    costs = Costs(harness)
+    evaluator.evaluate = _journaling(  # type: ignore[attr-defined]
+        evaluator.evaluate, Path(folder), journal, size, costs, finished
+    )
+    try:
+        code = run(words)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    finally:
+        journal.close()
+    return code or (0 if finished else 1)
+
+
+def _lmms_eval(words: Sequence[str]) -> int:
+    from lmms_eval.__main__ import cli_evaluate
+
+    cli_evaluate()
+    return 0
+
+
+def _option(words: Sequence[str], name: str) -> str:
+    for index, word in enumerate(words):
+        if word == name:
+            return words[index + 1]
+        if word.startswith(f"{name}="):
+            return word.partition("=")[2]
+    return ""
+
+
+def _journaling(
+    evaluate: Callable[..., Any],
+    folder: Path,
+    journal: Journal,
+    documents: int,
+    costs: Costs,
+    finished: list[bool],
+) -> Callable[..., Any]:
+    """The evaluator, with the journal on the model it is given."""
+    from lmms_causal.matrix.journaling import put_on
+
+    first = int(os.environ.get("RANK", 0)) == 0
+
+    @functools.wraps(evaluate)
+    def evaluated(*args: Any, **kwargs: Any) -> Any:
+        lm = kwargs["lm"]
+        if first:
+            _check_documents(folder, kwargs)
+        put_on(lm, journal, documents, functools.partial(costs.of_chunk, lm))
+        results = evaluate(*args, **kwargs)
+        if first:
+            costs.restore(lm, journal.costs())
+            _sort_samples(results)
+        finished.append(True)
+        return results
+
+    return evaluated
+
+
+def _sort_samples(results: Any) -> None:
+    """Put samples into the order of the documents; ranks deliver theirs one after the other."""
+    for samples in ((results or {}).get("samples") or {}).values():
+        samples.sort(key=lambda sample: sample["doc_id"])
+
+
+@one_line_errors
+def _check_documents(folder: Path, given: dict[str, Any]) -> None:
+    """Keep what the cell's documents are; refuse to mix answers about other ones.
+
+    Raises:
+        UserError: a task or its data changed since the first attempt.
+    """
+    from lmms_causal.matrix.documents import describe, tasks_in
+
+    found = {
+        name: describe(task, given.get("limit"), given.get("offset") or 0)
+        for name, task in tasks_in(given["task_dict"])
+    }
+    file = folder / "documents.json"
+    if file.exists():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        for name in sorted(before.keys() | found.keys()):
+            if before.get(name) != found.get(name):
+                raise UserError(
+                    f"task {name}: its documents or settings are not those that this cell was "
+                    f"started with; delete {folder} to evaluate it anew"
+                )
+    temporary = file.with_suffix(".new")
+    temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, file)
+
+
+def _look_in_our_folder_only(tasks: str, elsewhere: bool) -> None:
+    """Spare lmms-eval the index of its 2,000 task files when all tasks are ours.
+
+    Its built-in tasks win over ours, but none of them has a name of ours.
+    """
+    from lmms_eval.tasks import TaskManager
+
+    from lmms_causal.matrix.task_names import names_in
+    from lmms_causal.tasks import roots
+
+    if elsewhere or not set(tasks.split(",")) <= names_in(roots("lmms-eval")):
+        return
+    original = TaskManager.initialize_tasks
+
+    @functools.wraps(original)
+    def initialize_tasks(self: Any, include_path: Any = None, include_defaults: bool = True) -> Any:
+        return original(self, include_path=include_path, include_defaults=False)
+
+    TaskManager.initialize_tasks = initialize_tasks
+
+
+def _end_with(parent: str) -> None:
+    """End this process soon after the run that started it, however that ended."""
+    host, _, pid = parent.rpartition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return
+    started_by = os.getppid()
+
+    def watch() -> None:
+        while True:
+            time.sleep(0.5)
+            try:
+                os.kill(int(pid), 0)
+            except ProcessLookupError:
+                os._exit(1)
+            except PermissionError:
+                pass
+            if os.getppid() != started_by:
+                os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

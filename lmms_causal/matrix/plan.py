@@ -1,0 +1,299 @@
+"""Read ``PLAN.yaml``: what to evaluate, with which settings, and how to start the processes."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lmms_causal.errors import UserError, nearest
+
+__all__ = ["Launch", "MatrixPlan", "Model", "Settings", "read_plan"]
+
+HARNESSES = ("lmms-eval", "lm-eval")
+OURS = ("causal", "causal-multimodal")
+"""Names of ``model:`` that are ours, and so take interventions without ``base=``."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the matrix.
+
+    Attributes:
+        name: what tables and folders call it.
+        model: the harness's ``--model``.
+        arguments: its ``--model_args``, each ``name=value``, without the interventions.
+    """
+
+    name: str
+    model: str
+    arguments: tuple[str, ...]
+
+    @property
+    def intervenes(self) -> bool:
+        """Whether it takes ``interventions=``."""
+        return self.model in OURS
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is the same in every cell; None leaves the harness's own default.
+
+    Attributes:
+        batch_size: of the harness; also how many documents are answered between two journal
+            entries, which is what a kill can lose.
+        limit: first documents of each task, or a share below 1.
+        seed: of the harness (all its generators) and of our models' sampling.
+        gen_kwargs, num_fewshot, device, include_path: as in both harnesses' command lines.
+        arguments: further words for the harness's command line.
+    """
+
+    batch_size: int = 1
+    limit: float | None = None
+    seed: int | None = None
+    gen_kwargs: str | None = None
+    num_fewshot: int | None = None
+    device: str | None = None
+    include_path: str | None = None
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a cell's processes are started.
+
+    Attributes:
+        processes: ranks over which documents are shared out, by ``accelerate launch``.
+        command: words to put before ``-m MODULE`` instead, such as a call of ``srun``.
+    """
+
+    processes: int = 1
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MatrixPlan:
+    """A plan as it was read.
+
+    Attributes:
+        path: the file.
+        digest: SHA-256 of its text.
+        harness: ``lmms-eval`` or ``lm-eval``.
+        models: the first axis.
+        interventions: the second axis: label and spec, in the plan's order.
+        tasks: the third axis; an entry ``a,b`` is one cell that evaluates both.
+        reference: label of the intervention the others are compared with.
+        compare: options of the comparison by name.
+    """
+
+    path: Path
+    digest: str
+    harness: str
+    models: tuple[Model, ...]
+    interventions: tuple[tuple[str, str], ...]
+    tasks: tuple[str, ...]
+    settings: Settings = field(default_factory=Settings)
+    launch: Launch = field(default_factory=Launch)
+    reference: str = "none"
+    compare: Mapping[str, Any] = field(default_factory=dict)
+    output: str | None = None
+    price_per_hour: float | None = None
+
+
+_KEYS = ("harness", "output", "models", "interventions", "tasks", "settings", "launch", "compare")
+_COMPARE = (
+    *("reference", "by", "cluster", "metrics", "level", "interval", "seed", "resamples"),
+    *("margin", "family"),
+)
+"""Keys of ``compare:``; all but the first are options of the comparison."""
+
+
+def read_plan(path: Path) -> MatrixPlan:
+    """Read and check a plan.
+
+    Raises:
+        UserError: no such file, no YAML, an unknown key, a value of the wrong kind, no models or
+            tasks, an entry named twice.
+    """
+    import yaml
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give a plan file") from None
+    try:
+        data = yaml.safe_load(content)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: expected keys such as models, interventions and tasks")
+    _known(path, data, (*_KEYS, "price_per_hour"), "")
+    harness = data.get("harness", HARNESSES[0])
+    if harness not in HARNESSES:
+        raise UserError(f"{path}: harness: {harness!r} is none of {', '.join(HARNESSES)}")
+    compare = _mapping(path, data, "compare", _COMPARE)
+    interventions = _interventions(path, data.get("interventions", ["none"]))
+    labels = [label for label, _ in interventions]
+    reference = str(compare.pop("reference", "none" if "none" in labels else labels[0]))
+    if reference not in labels:
+        raise UserError(
+            f"{path}: compare: reference: {reference!r} is no intervention of the plan"
+            f"{nearest(reference, labels)}; they are {', '.join(labels)}"
+        )
+    return MatrixPlan(
+        path=path,
+        digest=hashlib.sha256(content).hexdigest(),
+        harness=harness,
+        models=_models(path, data.get("models"), harness),
+        interventions=interventions,
+        tasks=_texts(path, data.get("tasks"), "tasks"),
+        settings=_settings(path, _mapping(path, data, "settings", _fields(Settings))),
+        launch=_launch(path, _mapping(path, data, "launch", _fields(Launch))),
+        reference=reference,
+        compare=compare,
+        output=None if data.get("output") is None else str(data["output"]),
+        price_per_hour=_number(path, data, "price_per_hour", least=0.0),
+    )
+
+
+def _fields(cls: type) -> tuple[str, ...]:
+    return tuple(cls.__dataclass_fields__)  # type: ignore[attr-defined]
+
+
+def _known(path: Path, data: Mapping[Any, Any], known: tuple[str, ...], within: str) -> None:
+    for key in data:
+        if key not in known:
+            raise UserError(
+                f"{path}: {within}unknown key {key!r}{nearest(str(key), known)}; "
+                f"it takes {', '.join(known)}"
+            )
+
+
+def _mapping(
+    path: Path, data: Mapping[str, Any], key: str, known: tuple[str, ...]
+) -> dict[str, Any]:
+    value = data.get(key) or {}
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: {key}: {value!r} is not a mapping of {', '.join(known)}")
+    _known(path, value, known, f"{key}: ")
+    return dict(value)
+
+
+def _texts(path: Path, value: Any, key: str) -> tuple[str, ...]:
+    entries = value if isinstance(value, list) else [value]
+    if not value or not all(isinstance(entry, str) and entry.strip() for entry in entries):
+        raise UserError(f"{path}: {key}: give a list of names, such as [causal_vqa_mini]")
+    names = tuple(",".join(part.strip() for part in entry.split(",")) for entry in entries)
+    _once(path, names, key)
+    return names
+
+
+def _once(path: Path, names: tuple[str, ...], key: str) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{path}: {key}: {name!r} is there twice; name each entry once")
+
+
+def _models(path: Path, value: Any, harness: str) -> tuple[Model, ...]:
+    entries = value if isinstance(value, list) else [value]
+    if not value:
+        raise UserError(f"{path}: models: give a list, such as ['pretrained=MODEL']")
+    models = tuple(_model(path, entry, harness) for entry in entries)
+    _once(path, tuple(model.name for model in models), "models")
+    return models
+
+
+def _model(path: Path, entry: Any, harness: str) -> Model:
+    if isinstance(entry, str):
+        entry = {"args": entry}
+    if not isinstance(entry, dict):
+        raise UserError(f"{path}: models: {entry!r} is neither text nor a mapping with args")
+    _known(path, entry, ("name", "model", "args"), "models: ")
+    given = entry.get("args") or {}
+    if isinstance(given, dict):
+        arguments = tuple(f"{name}={value}" for name, value in given.items())
+    else:
+        arguments = tuple(part.strip() for part in str(given).split(",") if part.strip())
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        if not equals or "," in argument:
+            raise UserError(f"{path}: models: args: {argument!r} is not name=value without commas")
+        if name == "interventions":
+            raise UserError(
+                f"{path}: models: args: {argument} belongs under the plan's key interventions"
+            )
+    pretrained = dict(argument.split("=", 1) for argument in arguments).get("pretrained", "")
+    model = str(entry.get("model", "causal"))
+    name = str(entry.get("name") or Path(pretrained).name or model)
+    return Model(name, model, arguments)
+
+
+def _interventions(path: Path, value: Any) -> tuple[tuple[str, str], ...]:
+    entries = value if isinstance(value, list) else [value]
+    found = []
+    for entry in entries:
+        if isinstance(entry, dict):
+            _known(path, entry, ("name", "spec"), "interventions: ")
+            spec = str(entry.get("spec", ""))
+            found.append((str(entry.get("name") or spec or "none"), spec or "none"))
+        else:
+            text = "none" if entry in (None, "", False) else str(entry)  # YAML reads off as false
+            found.append((text, text))
+    if not found:
+        raise UserError(f"{path}: interventions: the list is empty; write [none] for none")
+    _once(path, tuple(label for label, _ in found), "interventions")
+    return tuple(found)
+
+
+def _settings(path: Path, given: dict[str, Any]) -> Settings:
+    where = "settings: "
+    words = given.get("arguments") or ()
+    if given.get("gen_kwargs") is not None:
+        kwargs = given["gen_kwargs"]
+        if isinstance(kwargs, dict):
+            kwargs = ",".join(f"{name}={value}" for name, value in kwargs.items())
+        given["gen_kwargs"] = str(kwargs)
+    for name, least in (("batch_size", 1), ("seed", 0), ("num_fewshot", 0)):
+        _whole(path, given, name, least, where)
+    _number(path, given, "limit", least=0.0, where=where)
+    if given.get("limit") == 0:
+        raise UserError(f"{path}: settings: limit: 0 documents; leave it out for all")
+    given["arguments"] = tuple(shlex.split(words) if isinstance(words, str) else map(str, words))
+    for word in given["arguments"]:
+        if word.partition("=")[0] in ("--use_cache", "--output_path", "--log_samples", "--tasks"):
+            raise UserError(
+                f"{path}: settings: arguments: {word} is set by the run; leave it out "
+                "(answers are kept in each cell's journal)"
+            )
+    return Settings(**{name: value for name, value in given.items() if value is not None})
+
+
+def _launch(path: Path, given: dict[str, Any]) -> Launch:
+    _whole(path, given, "processes", 1, "launch: ")
+    command = given.get("command") or ()
+    words = tuple(shlex.split(command) if isinstance(command, str) else map(str, command))
+    if words and given.get("processes", 1) != 1:
+        raise UserError(f"{path}: launch: give processes or command, not both")
+    return Launch(given.get("processes") or 1, words)
+
+
+def _whole(path: Path, given: Mapping[str, Any], name: str, least: int, where: str) -> None:
+    value = given.get(name)
+    if value is not None and (
+        isinstance(value, bool) or not isinstance(value, int) or value < least
+    ):
+        raise UserError(f"{path}: {where}{name}: {value!r} is not a whole number from {least} on")
+
+
+def _number(
+    path: Path, given: Mapping[str, Any], name: str, least: float, where: str = ""
+) -> float | None:
+    value = given.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < least:
+        raise UserError(f"{path}: {where}{name}: {value!r} is not a number from {least:g} on")
+    return value

@@ -1,0 +1,107 @@
+"""Cells become runs, comparisons and curves; results files are written as lmms-eval writes them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lmms_causal.matrix.cells import cells_of
+from lmms_causal.matrix.outcomes import compare_cells
+from lmms_causal.matrix.plan import read_plan
+from lmms_causal.matrix.variants import expand
+
+#: Right answers out of 20 by spec and task; what a curve and a control would show.
+SCORES = {"none": 10, "alpha=0.0": 10, "alpha=1.0": 15, "alpha=2.0": 20, "noise_control": 9}
+
+
+def right(spec: str) -> int:
+    return next(SCORES[name] for name in reversed(SCORES) if name in spec)
+
+
+def finish(cell) -> None:
+    """What lmms-eval leaves behind for 20 documents."""
+    folder = cell.results / "m"
+    folder.mkdir(parents=True)
+    count = right(cell.variant.spec)
+    (task,) = cell.task.split(",")
+    data = {
+        "results": {task: {"alias": task, "acc,none": count / 20}},
+        "configs": {task: {"task": task, "metadata": {"version": 1}}},
+        "versions": {task: 1},
+        "n-shot": {task: 0},
+        "higher_is_better": {task: {"acc": True}},
+        "n-samples": {task: {"original": 20, "effective": 20}},
+        "config": {
+            "model": "causal",
+            "model_args": cell.identity["model_args"],
+            "model_backend": f"x.Causal[{cell.variant.spec}] (chat)",
+        },
+        "throughput": {
+            "total_gen_tokens": 40,
+            "total_elapsed_time": 2.0,
+            "avg_requests": 20,
+            "avg_forward_passes": 40 * cell.variant.passes,
+            "avg_peak_memory_mb": 100.0,
+        },
+        "lmms_eval_version": "0.7.3",
+        "date": "20260101_000000",
+        "total_evaluation_time_seconds": "3",
+    }
+    (folder / "20260101_000000_results.json").write_text(json.dumps(data))
+    rows = [
+        {"doc_id": n, "target": "yes", "filtered_resps": "yes", "acc": float(n < count)}
+        for n in range(20)
+    ]
+    (folder / f"20260101_000000_samples_{task}.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows)
+    )
+
+
+@pytest.fixture
+def matrix(tmp_path):
+    file = tmp_path / "plan.yaml"
+    file.write_text("models: [pretrained=m]\ntasks: [t, u]\ninterventions: [none, vcd]\n")
+    plan = read_plan(file)
+    variants, _ = expand([("none", "none"), ("vcd", "vcd")], ["vcd.alpha=0,1,2"], controls=1)
+    out = tmp_path / "out"
+    cells = cells_of(plan, variants, out)
+    for cell in {cell.folder: cell for cell in cells}.values():
+        finish(cell)
+    return plan, cells, out
+
+
+def test_curves_and_controls_come_from_the_comparisons(matrix):
+    plan, cells, out = matrix
+    comparisons, text = compare_cells(plan, cells, out)
+    found = json.loads((out / "sensitivity.json").read_text())["curves"]
+    assert {(c["task"], c["control"]) for c in found} == {
+        (task, control) for task in "tu" for control in (None, 0)
+    }
+    curve = next(c for c in found if (c["task"], c["control"]) == ("t", None))
+    assert [(p["value"], p["score"]) for p in curve["points"]] == [
+        ("0", 0.5),
+        ("1", 0.75),
+        ("2", 1.0),
+    ]
+    last = curve["points"][-1]
+    assert last["difference"] == 0.5 and last["n"] == 20
+    assert 0 < last["low"] < 0.5 < last["high"] and last["p_holm"] < 0.05
+    assert "| t | acc: 0: 0.5, 1: 0.75, 2: 1" in text
+    assert "control 0 | t | acc: 0.45 throughout" in text
+    assert len(comparisons) == len({c.b.interventions for c in comparisons})
+
+
+def test_tasks_of_one_intervention_are_one_run_whose_costs_add_up(matrix):
+    plan, cells, out = matrix
+    comparisons, _ = compare_cells(plan, cells, out)
+    strong = next(c for c in comparisons if "alpha=2.0" in c.b.interventions)
+    assert set(strong.b.tasks) == {"t", "u"}
+    cost = strong.b.cost
+    assert (cost.generated_tokens, cost.generation_seconds, cost.wall_seconds) == (80, 4.0, 6.0)
+    assert cost.tokens_per_second == 20 and cost.forward_passes_per_request == 4
+    assert cost.peak_memory_bytes == 100 * 2**20
+    # Holm's correction is over the rows of all tasks and interventions of the model.
+    tested = [row for c in comparisons for row in c.rows if row.p is not None]
+    smallest = min(tested, key=lambda row: row.p)
+    assert smallest.p_holm == pytest.approx(smallest.p * len(tested))
