@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal, overload
 
 import torch
@@ -145,9 +144,8 @@ def _problem(
     if q.dtype != k.dtype or q.dtype != v.dtype:
         raise UserError(f"queries are {q.dtype}, keys {k.dtype}, values {v.dtype}; use one type")
     n = k.shape[2]
-    context = Context(m, n, n - m, heads, k.shape[1], tuple(regions))
-    if offset is not None:
-        context = replace(context, offset=offset)
+    offset = n - m if offset is None else offset
+    context = Context(m, n, offset, heads, k.shape[1], tuple(regions))
     scale = width**-0.5 if scale is None else scale
     with torch.no_grad():
         pattern.check(context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import subprocess
 import sys
 import tarfile
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+PURE = os.environ | {"LMMS_CAUSAL_NATIVE": "0"}  # kernels in wheels: tests/kernels/native
 FOLDERS = {
     "lmms_causal": "lmms_causal",
     "tasks": "lmms_causal.tasks",
@@ -57,13 +59,14 @@ def test_wheel_and_sdist_carry_every_module_and_data_file(tmp_path: Path) -> Non
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)],
         check=True,
         capture_output=True,
+        env=PURE,
     )
     (wheel,) = tmp_path.glob("*.whl")
     (sdist,) = tmp_path.glob("*.tar.gz")
     in_wheel = set(zipfile.ZipFile(wheel).namelist())
     with tarfile.open(sdist) as archive:
         in_sdist = {name.partition("/")[2] for name in archive.getnames()}
-    data = ("*.py", "*.yaml", "*.j2", "*.jsonl", "*README.md", "*checkpoint/*")
+    data = ("*.py", "*.yaml", "*.j2", "*.jsonl", "*README.md", "*checkpoint/*", "*.cpp", "*.h")
     for path in tracked(*data):
         if path.parts[0] not in FOLDERS:
             continue
@@ -80,6 +83,7 @@ def test_the_wheel_alone_offers_tasks_models_and_the_bundled_checkpoint(tmp_path
         [*pip, "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", str(tmp_path), str(ROOT)],
         check=True,
         capture_output=True,
+        env=PURE,
     )
     (wheel,) = tmp_path.glob("*.whl")
     subprocess.run(

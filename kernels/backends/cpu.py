@@ -8,6 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from lmms_causal.errors import UserError
 from lmms_causal.kernels.backends.problem import Problem
 from lmms_causal.kernels.native import abi
 from lmms_causal.kernels.native.library import library
@@ -30,8 +31,11 @@ class _Cpu:
     def verify(self, problem: Problem) -> str | None:
         """Serves float32, bfloat16 and float16 on the processor, without gradients."""
         q = problem.q
-        if q.device.type != "cpu":
-            return f"the tensors are on {q.device}"
+        for x in (q, problem.k, problem.v):
+            if x.device.type != "cpu":
+                return f"the tensors are on {x.device}"
+            if not x.shape[-1]:
+                return "heads have a width of 0"
         if str(q.dtype).removeprefix("torch.") not in abi.TYPES:
             return f"it has no {str(q.dtype).removeprefix('torch.')}"
         if torch.is_grad_enabled() and any(x.requires_grad for x in (q, problem.k, problem.v)):
@@ -73,6 +77,7 @@ def launch(
     Raises:
         ValueError: lists that point outside, or sizes that do not fit.
     """
+    _check_plan(plan)
     q, k, v = problem.q, problem.k, problem.v
     if plan.order is not None:
         q, k, v = q[:, :, plan.order], k[:, :, plan.order], v[:, :, plan.order]
@@ -99,7 +104,7 @@ class _Held(abi.Call):
 def _call(
     problem: Problem, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor | None, planes: int
 ) -> _Held:
-    q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))
+    q, k, v = (_readable(x) for x in (q, k, v))
     call = _Held()
     call.q, call.k, call.v, call.o = q.data_ptr(), k.data_ptr(), v.data_ptr(), out.data_ptr()
     call.lse = None if lse is None else lse.data_ptr()
@@ -117,12 +122,13 @@ def _call(
         terms = (abi.Term * len(edits.terms))()
         for record, term in zip(terms, edits.terms, strict=True):
             record.kind = abi.KINDS[term.kind]
-            record.w, record.w_stride[:] = _factors(term.keys, held)
+            record.w, record.w_stride[:] = _factors(term.keys, q, call.n, held)
             if term.rows is not None:
-                record.u, record.u_stride[:] = _factors(term.rows, held)
+                record.u, record.u_stride[:] = _factors(term.rows, q, call.m, held)
         call.terms, call.term_count = terms, len(terms)
     if edits.head_scale is not None:
-        scale = edits.head_scale.to(torch.float32).contiguous()
+        _check_sizes(edits.head_scale, q, ())
+        scale = edits.head_scale.to("cpu", torch.float32).expand(-1, q.shape[1]).contiguous()
         call.head_scale = scale.data_ptr()
         call.head_scale_stride = 0 if scale.shape[0] == 1 else scale.stride(0)
         held.append(scale)
@@ -130,14 +136,44 @@ def _call(
     return call
 
 
-def _factors(x: Tensor, held: list[object]) -> tuple[int, tuple[int, int]]:
-    """Pointer and strides of ``[B or 1, H or 1, n]``."""
-    x = x.to(torch.float32)
-    x = x if x.stride(-1) == 1 else x.contiguous()
+def _readable(x: Tensor) -> Tensor:
+    """The tensor, or a copy where numbers of a row are apart or not at addresses of their size."""
+    if x.stride(-1) == 1 and x.data_ptr() % x.element_size() == 0:
+        return x
+    return x.clone(memory_format=torch.contiguous_format)
+
+
+def _factors(x: Tensor, q: Tensor, count: int, held: list[object]) -> tuple[int, tuple[int, int]]:
+    """Pointer and strides of ``[B or 1, H or 1, count]``."""
+    _check_sizes(x, q, (count,))
+    x = _readable(x.to("cpu", torch.float32))
     held.append(x)
     return x.data_ptr(), tuple(
         0 if size == 1 else x.stride(at) for at, size in enumerate(x.shape[:2])
     )  # type: ignore[return-value]
+
+
+def _check_sizes(x: Tensor, q: Tensor, behind: tuple[int, ...]) -> None:
+    """Refuse factors that are not ``[B or 1, H or 1, *behind]``: the kernel reads them blindly."""
+    batch, heads = q.shape[:2]
+    if (
+        x.dim() != 2 + len(behind)
+        or x.shape[0] not in (1, batch)
+        or x.shape[1] not in (1, heads)
+        or x.shape[2:] != behind
+    ):
+        want = ", ".join([f"{batch} or 1", f"{heads} or 1", *map(str, behind)])
+        raise UserError(f"factors of an edit are {list(x.shape)} here; give them as [{want}]")
+
+
+def _check_plan(plan: TilePlan) -> None:
+    """Whether lists are what pointers to them are taken for; their numbers are checked in C++."""
+    lists = (plan.starts, plan.columns, plan.masks)
+    fits = all(x.dtype is torch.int32 and x.dim() == 1 and x.is_contiguous() for x in lists)
+    fits &= len(plan.columns) == len(plan.masks)
+    fits &= plan.bitmaps.dtype is torch.uint8 and plan.bitmaps.is_contiguous()
+    if not fits or plan.bitmaps.shape[1:] != (plan.q_tile, plan.k_tile // 8):
+        raise ValueError(f"attention was not computed: {abi.refusal(2)}")
 
 
 @cache

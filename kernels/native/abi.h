@@ -5,13 +5,16 @@
 
 constexpr int32_t ABI = 3;
 
+// The libraries show these functions and nothing else: several of them may be loaded at once.
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
 enum Type : int32_t { F32 = 0, BF16 = 1, F16 = 2 };
 enum Kind : int32_t { ADD = 0, GAIN = 1, WEIGH = 2 };
 
 enum Status : int32_t {
     OK = 0,
     BAD_SHAPE = 1,    // sizes that are negative or do not fit each other
-    BAD_LISTS = 2,    // tile lists or ranges that are not ascending, or point outside
+    BAD_LISTS = 2,    // tile lists or ranges that do not ascend, or point outside
     NO_MEMORY = 3,
 };
 

@@ -1,8 +1,9 @@
 """Compile the kernels: into the package when a wheel is built, or into a cache on first use.
 
-Only the standard library is used here, because this also runs where nothing is installed yet. The
-source is compiled for a *level* of instructions (``LEVELS``), of which the library that is loaded
-is never above the processor's; nothing is tuned to the machine that compiles.
+Only the standard library is used here, because this also runs where nothing is installed yet
+(``commands.py``). The source is compiled for a *level* of instructions (``LEVELS``), of which the
+library that is loaded is never above the processor's; nothing is tuned to the machine that
+compiles.
 """
 
 from __future__ import annotations
@@ -16,9 +17,21 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-__all__ = ["LEVELS", "CannotCompile", "build", "compiler", "levels_here", "name", "sources_digest"]
+__all__ = [
+    "LEVELS",
+    "OFF",
+    "PROBE",
+    "CannotCompile",
+    "build",
+    "build_probe",
+    "compiler",
+    "levels_here",
+    "name",
+    "sources_digest",
+]
 
 LEVELS: tuple[tuple[str, ...], ...] = (
     (),
@@ -31,9 +44,15 @@ LEVELS: tuple[tuple[str, ...], ...] = (
 )
 """Flags by level: none, AVX2 with FMA, AVX-512, AVX-512 with bfloat16."""
 
-_FLAGS = ("-O3", "-std=c++17", "-fPIC", "-fno-math-errno", "-fvisibility=default", "-w")
+_FLAGS = ("-O3", "-std=c++17", "-fPIC", "-fno-math-errno", "-fvisibility=hidden", "-w")
 _SUFFIX = ".dylib" if sys.platform == "darwin" else ".so"
 _FOLDER = Path(__file__).resolve().parent
+
+OFF = ("0", "no", "off", "false")
+"""Values of ``LMMS_CAUSAL_NATIVE`` that leave the kernels alone."""
+
+PROBE = f"processor{_SUFFIX}"
+"""The file name of the library that only says what the processor can do."""
 
 
 class CannotCompile(Exception):
@@ -42,8 +61,7 @@ class CannotCompile(Exception):
 
 def compiler() -> list[str] | None:
     """The C++ compiler as a command: ``$CXX``, or the first of the usual names. None if none."""
-    if named := os.environ.get("CXX"):
-        command = shlex.split(named)
+    if command := shlex.split(os.environ.get("CXX", "")):
         return command if shutil.which(command[0]) else None
     return next(([found] for it in ("c++", "g++", "clang++") if (found := shutil.which(it))), None)
 
@@ -81,28 +99,49 @@ def build(target: Path, level: int, threads: bool = True, extra: Sequence[str] =
     Raises:
         CannotCompile: there is no compiler, it failed, or the file cannot be written.
     """
+    flags = [*_FLAGS, *LEVELS[level], *(["-fopenmp"] if threads else [])]
+    # what asks the processor must run on any
+    plain = {"features.cpp": [*_FLAGS]}
+    sources = {path: plain.get(path.name, flags) for path in sorted(_FOLDER.glob("*.cpp"))}
+    _made(target, sources, extra)
+
+
+def build_probe(target: Path) -> None:
+    """Compile the library ``PROBE``: ``lc_level`` alone, for any processor, in no time.
+
+    Raises:
+        CannotCompile: as in :func:`build`.
+    """
+    _made(target, {_FOLDER / "features.cpp": list(_FLAGS)}, ())
+
+
+def _made(target: Path, sources: dict[Path, list[str]], extra: Sequence[str]) -> None:
+    """Compile sources, each with its flags, and link them."""
     command = compiler()
     if command is None:
-        raise CannotCompile("no C++ compiler was found (set CXX to name one)")
-    parallel = ["-fopenmp"] if threads else []
+        named = os.environ.get("CXX", "").strip()
+        there_is_none = f"CXX={named} is not a command" if named else "no C++ compiler was found"
+        raise CannotCompile(f"{there_is_none}; set CXX to the name of one")
     undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as folder:
-            objects = []
-            for source in sorted(_FOLDER.glob("*.cpp")):
-                objects.append(str(Path(folder) / f"{source.stem}.o"))
-                arguments = [*_FLAGS, *LEVELS[level], *parallel, *extra]
-                _run([*command, *arguments, "-c", str(source), "-o", objects[-1]])
-            made = Path(folder) / target.name
-            _run([*command, "-shared", *undefined, *extra, *objects, "-o", str(made)])
-            os.replace(made, target)
+            objects = [str(Path(folder) / f"{source.stem}.o") for source in sources]
+            commands = [
+                [*command, *flags, *extra, "-c", str(source), "-o", made]
+                for (source, flags), made in zip(sources.items(), objects, strict=True)
+            ]
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(_run, commands))
+            linked = Path(folder) / target.name
+            _run([*command, "-shared", *undefined, *extra, *objects, "-o", str(linked)])
+            os.replace(linked, target)
     except OSError as error:
         raise CannotCompile(f"{target.parent}: {error.strerror or error}") from None
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         lines = [it for it in done.stderr.splitlines() if "error" in it] or done.stderr.splitlines()
         raise CannotCompile(f"{command[0]} failed: {(lines or ['no message'])[0].strip()}")

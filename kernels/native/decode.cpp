@@ -13,7 +13,7 @@
 
 namespace {
 
-constexpr int64_t LEAST = 512;      // keys below which a split does not pay
+constexpr int64_t TASKS = 128;      // units and their splits, enough for many threads
 constexpr int64_t SHARE = 1 << 18;  // bytes of keys and values that are worth a thread
 
 struct Job {
@@ -27,11 +27,11 @@ struct Job {
         d_padded = up(c.d, LANES);
         e_padded = up(c.e, LANES);
         int64_t size = c.type == F32 ? 4 : 2, read = 0;
-        for (int64_t u = 0; u < units; u++) read += keys(u) * (c.d + c.e) * size;
+        for (int64_t u = 0; u < units; u++) read += keys(u);
+        // splits do not depend on the number of threads, and so the result does not
+        read *= (c.d + c.e) * size;
+        splits = std::max<int64_t>(1, std::min(TASKS / units, read / units / SHARE));
         threads = std::clamp<int64_t>(read / SHARE, 1, std::max(1, c.threads));
-        splits = 1;
-        if (threads > 1)
-            splits = std::clamp<int64_t>((2 * threads + units - 1) / units, 1, c.n / LEAST + 1);
         part = sharing * head_part();
     }
     // Of one head: outputs, then the largest score and the sum.
@@ -51,6 +51,7 @@ struct Job {
 struct Workspace {
     float *q, *s, *w;
     uint8_t *touched;
+    int64_t ready = -1;  // the unit that q is of
     Workspace(Pieces &pieces, const Job &job) {
         q = pieces.take<float>(job.sharing * job.d_padded);
         s = pieces.take<float>(job.sharing * STRETCH);
@@ -70,15 +71,20 @@ INLINE void by_groups(int64_t heads, F f) {
 
 // One unit, or one of the parts its keys are split into.
 template <int TYPE>
-void attend(const Job &job, const Workspace &mine, int64_t unit, int64_t split, float *part) {
+void attend(const Job &job, Workspace &mine, int64_t unit, int64_t split, float *part) {
     const Call &c = job.c;
     int64_t t = unit % c.m, rest = unit / c.m, per = c.heads / job.sharing;
     int64_t b = rest / per, head = rest % per * job.sharing, g = head / job.groups;
-    std::fill_n(mine.q, job.sharing * job.d_padded, 0.0f);
+    if (mine.ready != unit) {
+        std::fill_n(mine.q, job.sharing * job.d_padded, 0.0f);
+        for (int64_t x = 0; x < job.sharing; x++) {
+            widen(mine.q + x * job.d_padded, c.q,
+                  b * c.q_stride[0] + (head + x) * c.q_stride[1] + t * c.q_stride[2], c.d, c.type);
+            reorder(mine.q + x * job.d_padded, blocked<TYPE>(c.d), false);
+        }
+        mine.ready = unit;
+    }
     for (int64_t x = 0; x < job.sharing; x++) {
-        widen(mine.q + x * job.d_padded, c.q,
-              b * c.q_stride[0] + (head + x) * c.q_stride[1] + t * c.q_stride[2], c.d, c.type);
-        reorder(mine.q + x * job.d_padded, blocked<TYPE>(c.d), false);
         float *own = part + x * job.head_part();
         std::fill_n(own, job.head_part(), 0.0f);
         own[job.e_padded] = -INFINITY;
@@ -143,8 +149,11 @@ void finish(const Job &job, int64_t unit, float *parts) {
         }
         reorder(first, blocked<TYPE>(c.e), true);
         float scale = c.head_scale ? c.head_scale[b * c.head_scale_stride + head + x] : 1.0f;
-        narrow(c.o, b * c.o_stride[0] + (head + x) * c.o_stride[1] + t * c.o_stride[2], first,
-               total == 0.0f ? 0.0f : scale / total, c.e, c.type);
+        int64_t place = b * c.o_stride[0] + (head + x) * c.o_stride[1] + t * c.o_stride[2];
+        if (total == 0.0f)
+            blank(c.o, place, c.e, c.type);
+        else
+            narrow(c.o, place, first, scale / total, c.e, c.type);
         if (c.lse)
             c.lse[(b * c.heads + head + x) * c.m + t] =
                 total == 0.0f ? -INFINITY : (top + std::log2(total)) * LN2;
@@ -178,16 +187,20 @@ int32_t run(const Call &c) {
 
 int32_t check(const Call &c) {
     if (int32_t wrong = check_call(c, c.m)) return wrong;
-    for (int64_t r = 0; r < c.count; r++) {
-        int32_t first = c.columns[2 * r], behind = c.columns[2 * r + 1];
-        if (first < 0 || behind > c.n || first > behind) return BAD_LISTS;
+    for (int64_t r = 0; r + 1 < c.start_count; r++) {
+        int32_t before = 0;
+        for (int64_t x = c.starts[r]; x < c.starts[r + 1]; x++) {
+            int32_t first = c.columns[2 * x], behind = c.columns[2 * x + 1];
+            if (first < before || first > behind || behind > c.n) return BAD_LISTS;
+            before = behind;
+        }
     }
     return OK;
 }
 
 }  // namespace
 
-extern "C" int32_t lc_decode(const Call *call) {
+EXPORT int32_t lc_decode(const Call *call) {
     const Call &c = *call;
     if (int32_t wrong = check(c)) return wrong;
     if (!c.batch || !c.m) return OK;

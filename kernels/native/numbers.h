@@ -80,18 +80,25 @@ INLINE vf widen_f16(const uint16_t *p) {
 
 // `count` numbers of a type as floats.
 INLINE void widen(float *to, const void *from, int64_t at, int64_t count, int32_t type) {
-    const float *f = static_cast<const float *>(from) + at;
+    if (type == 0) {
+        std::memcpy(to, static_cast<const float *>(from) + at, count * sizeof(float));
+        return;
+    }
     const uint16_t *h = static_cast<const uint16_t *>(from) + at;
     int64_t i = 0;
-    if (type == 0) {
-        std::memcpy(to, f, count * sizeof(float));
-    } else if (type == 1) {
+    if (type == 1) {
         for (; i + LANES <= count; i += LANES) store(to + i, widen_bf16(h + i));
         for (; i < count; i++) to[i] = widen_bf16(h[i]);
     } else {
         for (; i + LANES <= count; i += LANES) store(to + i, widen_f16(h + i));
         for (; i < count; i++) to[i] = widen_f16(h[i]);
     }
+}
+
+// `count` numbers of a type that are 0.
+INLINE void blank(void *to, int64_t at, int64_t count, int32_t type) {
+    int64_t size = type == 0 ? sizeof(float) : sizeof(uint16_t);
+    std::memset(static_cast<char *>(to) + at * size, 0, count * size);
 }
 
 // `count` floats, times a factor, as numbers of a type.

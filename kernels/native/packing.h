@@ -23,7 +23,8 @@ struct Layout {
     }
 };
 
-// Words [count, width], `stride` apart, to [width, k_tile], four by four.
+// Words [count, width], `stride` apart, to [width, k_tile], four by four. What they hold are other
+// types, so they are read as bytes.
 INLINE void transpose(const uint32_t *from, int64_t stride, int64_t count, int64_t width,
                       uint32_t *to, int64_t k_tile) {
     typedef uint32_t four __attribute__((vector_size(16)));
@@ -42,10 +43,12 @@ INLINE void transpose(const uint32_t *from, int64_t stride, int64_t count, int64
             store(to + (x + 3) * k_tile + j, SHUFFLE(ef, gh, 2, 3, 6, 7));
         }
         for (; x < width; x++)
-            for (int64_t i = 0; i < 4; i++) to[x * k_tile + j + i] = rows[i * stride + x];
+            for (int64_t i = 0; i < 4; i++) 
+                to[x * k_tile + j + i] = load<uint32_t>(rows + i * stride + x);
     }
     for (; j < count; j++)
-        for (int64_t x = 0; x < width; x++) to[x * k_tile + j] = from[j * stride + x];
+        for (int64_t x = 0; x < width; x++)
+            to[x * k_tile + j] = load<uint32_t>(from + j * stride + x);
 }
 
 // Keys `count` of a tile, from `at` with `stride` between them, to [width, k_tile]; missing keys 0.
@@ -84,12 +87,14 @@ INLINE void pack_values(const Layout &l, const void *from, int64_t at, int64_t s
     if (l.mode == Mode::PAIRS) {
         const uint16_t *h = static_cast<const uint16_t *>(from) + at;
         for (int64_t j = 0; j < count; j += 2) {
-            const uint16_t *a = h + j * stride, *b = a + stride;
+            const uint16_t *a = h + j * stride;
             uint32_t *row = to + (j / 2) * l.e_padded;
-            if (j + 1 < count)
+            if (j + 1 < count) {
+                const uint16_t *b = a + stride;
                 for (int64_t x = 0; x < l.e; x++) row[x] = a[x] | uint32_t(b[x]) << 16;
-            else
+            } else {
                 for (int64_t x = 0; x < l.e; x++) row[x] = a[x];
+            }
         }
     } else {
         for (int64_t j = 0; j < count; j++)

@@ -5,7 +5,7 @@
 #include "vectors.h"
 
 // Operations per second of one thread, on floats or, where there are such, pairs of bfloat16.
-extern "C" double lc_peak(int32_t type) {
+EXPORT double lc_peak(int32_t type) {
     constexpr int CHAINS = 12;
     double best = 0;
     for (int trial = 0; trial < 5; trial++) {

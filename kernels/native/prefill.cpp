@@ -5,6 +5,7 @@
 // one unit only. The order of tiles within a row is fixed, so that threads do not change a bit.
 #include <algorithm>
 #include <atomic>
+#include <new>
 #include <vector>
 
 #include "checks.h"
@@ -15,6 +16,7 @@
 
 namespace {
 
+constexpr int32_t LARGEST_TILE = 1 << 15;
 constexpr size_t PACKED = size_t(4) << 20;  // bytes of packed keys and values at a time
 
 struct Job {
@@ -185,9 +187,9 @@ void unit(const Job &job, const Workspace &mine, int64_t b, int64_t g, int64_t s
     std::fill_n(mine.s, job.rows * l.k_tile, 0.0f);
     std::fill_n(mine.now, job.rows, -INFINITY);
     if (mine.narrow && l.mode == Mode::PAIRS)
-        std::fill_n(mine.narrow, job.rows * l.k_tile, uint16_t(0));
+        std::memset(mine.narrow, 0, job.rows * l.k_tile * 2);  // read as words
     const void *v_here = nullptr;
-    if (MODE == Mode::PLAIN)
+    if (MODE == Mode::PLAIN && c.n)
         v_here = static_cast<const float *>(c.v) + b * c.v_stride[0] + g * c.v_stride[1];
     int64_t line = first_head * c.planes / c.heads * job.q_tiles + qt;
     for (int64_t entry = c.starts[line]; entry < c.starts[line + 1]; entry++) {
@@ -208,9 +210,12 @@ void unit(const Job &job, const Workspace &mine, int64_t b, int64_t g, int64_t s
         float scale = c.head_scale ? c.head_scale[b * c.head_scale_stride + h] : 1.0f;
         for (int64_t r = 0; r < count; r++) {
             int64_t i = qt * c.q_tile + r, at = slot * job.rows + r;
+            int64_t place = b * c.o_stride[0] + h * c.o_stride[1] + i * c.o_stride[2];
             float total = mine.total[at];
-            narrow(c.o, b * c.o_stride[0] + h * c.o_stride[1] + i * c.o_stride[2],
-                   mine.o + at * l.e_padded, total == 0.0f ? 0.0f : scale / total, l.e, c.type);
+            if (total == 0.0f)  // it sees nothing; what it does not see may be infinite
+                blank(c.o, place, l.e, c.type);
+            else
+                narrow(c.o, place, mine.o + at * l.e_padded, scale / total, l.e, c.type);
             if (c.lse)
                 c.lse[(b * c.heads + h) * c.m + i] =
                     total == 0.0f ? -INFINITY : (mine.top[at] + std::log2(total)) * LN2;
@@ -279,24 +284,36 @@ int32_t run(const Call &c) {
 int32_t check(const Call &c) {
     constexpr int step = LANES * VECTORS;
     if (c.q_tile < 1 || c.k_tile < step || c.k_tile % step) return BAD_SHAPE;
+    if (c.q_tile > LARGEST_TILE || c.k_tile > LARGEST_TILE || c.m < 0 || c.m > MOST)
+        return BAD_SHAPE;
     if (int32_t wrong = check_call(c, (c.m + c.q_tile - 1) / c.q_tile)) return wrong;
+    if (c.count && !c.masks) return BAD_LISTS;
     int64_t k_tiles = (c.n + c.k_tile - 1) / c.k_tile;
-    for (int64_t t = 0; t < c.count; t++) {
-        if (c.columns[t] < 0 || c.columns[t] >= k_tiles) return BAD_LISTS;
-        if (c.masks[t] < -1 || c.masks[t] >= c.bitmap_count) return BAD_LISTS;
+    for (int64_t r = 0; r + 1 < c.start_count; r++) {
+        int32_t before = -1;
+        for (int64_t t = c.starts[r]; t < c.starts[r + 1]; t++) {
+            if (c.columns[t] <= before || c.columns[t] >= k_tiles) return BAD_LISTS;
+            if (c.masks[t] < -1 || c.masks[t] >= c.bitmap_count) return BAD_LISTS;
+            if (c.masks[t] >= 0 && !c.bitmaps) return BAD_LISTS;
+            before = c.columns[t];
+        }
     }
     return OK;
 }
 
 }  // namespace
 
-extern "C" int32_t lc_prefill(const Call *call) {
+EXPORT int32_t lc_prefill(const Call *call) {
     const Call &c = *call;
     if (int32_t wrong = check(c)) return wrong;
     if (!c.batch || !c.m) return OK;
-    if (c.type == BF16 && HAS_DOT) return run<Mode::PAIRS>(c);
-    if (c.type == F32 && c.e % LANES == 0) return run<Mode::PLAIN>(c);
-    return run<Mode::CONVERTED>(c);
+    try {
+        if (c.type == BF16 && HAS_DOT) return run<Mode::PAIRS>(c);
+        if (c.type == F32 && c.e % LANES == 0) return run<Mode::PLAIN>(c);
+        return run<Mode::CONVERTED>(c);
+    } catch (const std::bad_alloc &) {
+        return NO_MEMORY;
+    }
 }
 
-extern "C" int32_t lc_abi() { return ABI; }
+EXPORT int32_t lc_abi() { return ABI; }

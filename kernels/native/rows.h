@@ -51,9 +51,11 @@ INLINE float read_one(const void *p, int64_t at) {
 }
 
 // Ask for a row of keys or values that comes later; into the second cache, there is much of it.
+// Behind the last row there may be nothing: the address is a number, and asking cannot fail.
 INLINE void expect(const void *p, int64_t at, int64_t width, int64_t size) {
-    const char *from = static_cast<const char *>(p) + at * size;
-    for (int64_t x = 0; x < width * size; x += 64) __builtin_prefetch(from + x, 0, 2);
+    uintptr_t from = reinterpret_cast<uintptr_t>(p) + uintptr_t(at * size);
+    for (int64_t x = 0; x < width * size; x += 64)
+        __builtin_prefetch(reinterpret_cast<const void *>(from + uintptr_t(x)), 0, 2);
 }
 
 // bfloat16 is read in blocks of 2 LANES numbers, as words of two: those at even places are made

@@ -45,7 +45,8 @@ INLINE void finish_scores(float *s, int64_t from, int64_t to, int64_t count, flo
             if (LANES < 8) word >>= j % 8;
             vi shown = (vi)((vu{} + word) >> (vu)numbers) & 1;
             x = shown != 0 ? x : all(-INFINITY);
-        } else if (j + LANES > count) {
+        }
+        if (j + LANES > count) {
             x = numbers < vi{} + int32_t(count - j) ? x : all(-INFINITY);
         }
         store(s + j, x);

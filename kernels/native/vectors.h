@@ -84,7 +84,8 @@ INLINE float sum(vf x) {
 #endif
 }
 
-// 2^x for x <= 0, relative error 2e-7; exactly 0 below -126, which takes in -infinity.
+// 2^x for x <= 0, relative error 2e-7; exactly 0 below -126, which takes in -infinity. What is not a
+// number stays so.
 INLINE vf exp2_of(vf x) {
     const vf magic = all(12582912.0f);  // 1.5 * 2^23: adding it leaves an integer in the low bits
     vf t = x + magic;
@@ -96,14 +97,13 @@ INLINE vf exp2_of(vf x) {
     y = y * f + 2.4022650696e-1f;
     y = y * f + 6.9314718056e-1f;
     y = y * f + 1.0f;
-    vf scaled = (vf)((vu)bits(y) + ((vu)bits(t) << 23));
+    // not by adding to the exponent, which would make numbers of some that are not
+#if defined(__AVX512F__)
+    vf scaled = (vf)_mm512_scalef_ps((__m512)y, (__m512)(t - magic));
+#else
+    vf scaled = y * (vf)(((vu)bits(t) << 23) + 0x3f800000u);
+#endif
     return x < all(-126.0f) ? vf{} : scaled;
-}
-
-// 2^x for any x, for the tanh of capped scores.
-INLINE vf exp2_any(vf x) {
-    x = x > all(126.0f) ? all(126.0f) : x;
-    return exp2_of(x);
 }
 
 INLINE vf tanh_of(vf x) {

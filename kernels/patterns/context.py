@@ -54,13 +54,13 @@ class Context:
 
     queries: int
     keys: int
-    offset: int = -1
+    offset: int = None  # type: ignore[assignment]  # a number from __post_init__ on
     heads: int = 1
     kv_heads: int = 1
     regions: tuple[Region, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.offset == -1:
+        if self.offset is None:
             object.__setattr__(self, "offset", self.keys - self.queries)
         if self.heads % self.kv_heads:
             raise UserError(

@@ -67,7 +67,7 @@ def test_calibration_counts_the_tiles_of_what_it_runs(monkeypatch):
 
     def pretended(q, k, v, *, pattern, backend):
         assert backend == "pretended" and q.dtype == torch.bfloat16 and q.shape[-1] == 32
-        context = Context(q.shape[2], k.shape[2], -1, q.shape[1], k.shape[1])
+        context = Context(q.shape[2], k.shape[2], heads=q.shape[1], kv_heads=k.shape[1])
         now[0] += costs.seconds(simulate(pattern, context))
         return q
 

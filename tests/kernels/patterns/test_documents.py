@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from lmms_causal.kernels.attention import attention
 from lmms_causal.kernels.backends.registry import backends
 from lmms_causal.kernels.patterns import Context, parse_pattern, registry, tile_plan
 from lmms_causal.kernels.patterns.page import page, section
+from lmms_causal.testing.pages import blocks
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -22,13 +22,7 @@ DOCS = Path(__file__).parents[3] / "docs"
 @pytest.fixture
 def followed(tmp_path, monkeypatch) -> dict[str, str]:
     """The files of the page, the pattern's in a further place of the package, and the rest."""
-    blocks = re.findall(
-        r"```python\n(.*?)```", (DOCS / "add-a-pattern.md").read_text(encoding="utf-8"), re.DOTALL
-    )
-    named = {}
-    for block in blocks:
-        first, _, rest = block.partition("\n")
-        named[first[2:] if first.startswith("# ") else "use"] = rest if first[0] == "#" else block
+    named = {block.file or "use": block.text for block in blocks(DOCS / "add-a-pattern.md")}
     place = tmp_path / "patterns"
     place.mkdir()
     (place / "landmark.py").write_text(named["kernels/patterns/landmark.py"], encoding="utf-8")
