@@ -6,11 +6,25 @@ in a ``_clean`` metric). A metric no document counts for is NaN, never 0.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["by_pair", "consistency", "mean", "mean_score", "position_bias"]
+__all__ = [
+    "TOLERATED",
+    "by_pair",
+    "consistency",
+    "count",
+    "mean",
+    "mean_rating",
+    "mean_record",
+    "mean_score",
+    "position_bias",
+]
+
+TOLERATED = 0.01
+"""Share of answers without a judge's rating above which a mean over the others is NaN."""
 
 
 def mean(values: Iterable[float | None]) -> float:
@@ -60,3 +74,23 @@ def position_bias(answers: Iterable[str | None]) -> float:
     return 2 * abs(
         mean(None if answer is None else float(answer == "A") for answer in answers) - 0.5
     )
+
+
+def mean_rating(ratings: Iterable[float | None]) -> float:
+    """Mean of the ratings; NaN marks an answer without one, None one that does not count here."""
+    counting = [rating for rating in ratings if rating is not None]
+    rated = [rating for rating in counting if not math.isnan(rating)]
+    if len(counting) - len(rated) > TOLERATED * len(counting):
+        return math.nan
+    return mean(rated)
+
+
+def mean_record(records: Iterable[Mapping[str, Any]]) -> float:
+    """`mean_rating` of the records' scores."""
+    scores = [record["score"] for record in records]
+    return mean_rating(math.nan if score is None else score for score in scores)
+
+
+def count(values: Iterable[float]) -> float:
+    """Sum: how many answers have no rating."""
+    return float(sum(values))

@@ -1,4 +1,4 @@
-"""From a model's free text to the letter, the word, or the yes or no it answers with.
+"""From a model's free text to the letter or the word it answers with.
 
 Every parser returns None when the text does not commit to exactly one choice; callers count that
 as an invalid answer, which is wrong. None of them guesses.
@@ -7,24 +7,29 @@ as an invalid answer, which is wrong. None of them guesses.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 
-__all__ = ["parse_letter", "parse_word", "parse_yes_no", "strip_reasoning"]
+from lmms_causal.tasks.commitments import (
+    AFTER_A_LETTER,
+    commitments,
+    numbers_as_letters,
+    short_runs,
+    without_discussion,
+)
+from lmms_causal.tasks.normalising import nfkc
+
+__all__ = ["parse_letter", "parse_word", "strip_reasoning"]
 
 _REASONING = r"(?:think|thinking|thought|reasoning|analysis)"
 _TAG = re.compile(rf"<(/?)({_REASONING})>", re.IGNORECASE)
 _STRAY_END = re.compile(rf"^.*</{_REASONING}>", re.IGNORECASE | re.DOTALL)
 _STRAY_START = re.compile(rf"<{_REASONING}>.*$", re.IGNORECASE | re.DOTALL)
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+_REJECTING = frozenset(("not", "neither", "nor", "never", "cannot", "than", "instead"))
 _MARKUP = re.compile(r"[*$]|__|\\(?:boxed|text\w*|math\w*)")
 
+_NOUNS = "option|caption|choice"
 _NAMED = r"(?:[Oo]ption|[Cc]aption|[Cc]hoice)"
-#: Words that no article stands before: "A because ..." answers, "A dog ..." tells of a dog.
-_AFTER_A_LETTER = (
-    "is|was|are|has|does|seems|would|should|because|since|as|for|which|that|based|due|given|and|or|"
-    "but|not|over|rather|with|in|on|from|if|while|so|it|the|where|when|by|here|instead|to"
-)
 _APPROVED = r"(?:is|seems|would be)\s+(?:the\s+)?(?:correct|right|best|better|answer)"
 _RIGHT_ONE = (
     r"\b(?:correct|right|better|best)\s+(?:option|caption|choice|one)"
@@ -36,6 +41,11 @@ _NOT = (
 )
 _VERB = r"\s+(?:is|are|was|seems|looks|has|gets|puts)"
 _FILLING = r"(?:\s+cause\s+and\s+effect)?(?:\s+(?!and|but|so|because|right|correct|best|better)\w+)"
+_TAKEN_BACK = (
+    r"\b(?:[Ff]irst|[Ii]nitially|[Oo]riginally)\s+(?:I\s+)?(?:thought|believed|assumed|guessed|said)"
+    r"\s+(?:that\s+)?(?:(?:the\s+|my\s+)?answer\s+(?:is|was)\s+)?(?:the\s+)?"
+)
+_FINAL = r"\b[Ff]inal(?:ly)?,?\s+(?:the\s+)?(?:answer|verdict|choice|decision)\b"
 _WRONG = (
     rf"(?:(?:{_VERB}(?:{_FILLING}{{0,2}}|\s+cause\s+and\s+effect))\s+"
     r"(?:not|wrong|incorrect|false|invalid|reversed|swapped|backwards?|(?:the\s+)?reverse)\b"
@@ -84,10 +94,13 @@ def _without_closed_blocks(text: str) -> str:
 def parse_letter(text: str, options: Mapping[str, str] | Sequence[str]) -> str | None:
     """The option letter that the text commits to.
 
-    Letters that the text rejects ("A is wrong", "not A") or only lists ("A or B") do not count, nor
-    does the article "A". Then, in this order, the first that applies decides:
+    Letters that the text rejects ("A is wrong", "not A", "I first thought the answer is A") or only
+    lists ("A or B") do not count, nor does the article "A". Where the text states a "final
+    answer", what stands before the last one does not count. A text that then still commits itself
+    to two letters (`commitments.commitments`: "Answer: A. Answer: B", "A. B") is no answer. Else,
+    in this order, the first that applies decides:
 
-    1. the whole text is a letter: ``B``, ``(b)``, ``**B**.``;
+    1. the whole text is a letter: ``B``, ``(b)``, ``**B**.`` ("option 2" is "option B");
     2. the last "answer ... B", "right caption is B" or "choose B";
     3. a letter with a delimiter, or "because", at the start: ``B. The dog ...``;
     4. letters that are called right, stand after "option", "caption" or "choice", or in
@@ -105,24 +118,40 @@ def parse_letter(text: str, options: Mapping[str, str] | Sequence[str]) -> str |
     'B'
     >>> parse_letter("A man is waving.", "AB") is None
     True
+    >>> parse_letter("The answer is A. The answer is B.", "AB") is None
+    True
     """
     written = strip_reasoning(text)
-    plain = unicodedata.normalize("NFKC", written).replace("。", ".").replace("、", ",")
+    plain = nfkc(short_runs(written)).replace("。", ".").replace("、", ",")
     plain = _MARKUP.sub("", plain.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")).strip()
     letters = "".join(options)
+    plain = numbers_as_letters(plain, letters, nouns=_NOUNS)
     one = rf"[(\[{{<\"'`]*([{letters}])[)\]}}>\"'`]*"
     if whole := re.fullmatch(rf"{one}[.:,;!]?", plain, re.IGNORECASE):
         return whole[1].upper()
-    return _committed(_without_rejected(plain, letters), letters, one) or (
-        _only_quoted(written, options) if isinstance(options, Mapping) else None
-    )
+    kept, listed = _without_rejected(plain, letters)
+    kept = without_discussion(_from_the_final(kept, letters, one), letters, nouns=_NOUNS)
+    if len(commitments(kept, letters, nouns=_NOUNS)) > 1:
+        return None
+    if letter := _committed(kept, letters, one):
+        return letter
+    # Where letters are listed, an option's own words may be one of several quoted.
+    if isinstance(options, Mapping) and not listed:
+        return _only_quoted(written, options)
+    return None
+
+
+def _from_the_final(text: str, letters: str, one: str) -> str:
+    """The text from its last statement of a final answer on, or all of it."""
+    stated = list(re.finditer(rf"{_FINAL}[^.!?\n]{{0,40}}?(?<![A-Za-z0-9']){one}(?!\w)", text))
+    return text[stated[-1].start() :] if stated else text
 
 
 def _committed(text: str, letters: str, one: str) -> str | None:
     """Rules 2 to 5 of `parse_letter`."""
     alone, apart = r"(?<![A-Za-z0-9'])", r"(?![A-Za-z0-9'])"
     # "answer: A dog ..." and, of small letters, "the answer is a matter of taste" name no option.
-    stands = rf"{apart}(?!(?<=A)\s+(?!(?:{_AFTER_A_LETTER})\b)[a-z])(?!\s*\?)"
+    stands = rf"{apart}(?!(?<=A)\s+(?!(?:{AFTER_A_LETTER})\b)[a-z])(?!\s*\?)"
     lead = r"(?:(?<![A-Za-z])[Aa]nswer|答案)(?:\s+(?:is|would be|should be)|是)?\s*[:=]?\s*"
     lead = rf"(?:{lead}|{_RIGHT_ONE}|\b(?:choose|pick|select|go\s+with)\s+|选)"
     lead += rf"(?:(?:the\s+)?{_NAMED}\s+)?"
@@ -147,37 +176,48 @@ def _committed(text: str, letters: str, one: str) -> str | None:
     return None
 
 
-def _without_rejected(text: str, letters: str) -> str:
-    """The text with "-" for every letter that it rejects or only lists."""
+def _without_rejected(text: str, letters: str) -> tuple[str, bool]:
+    """The text with "-" for every letter that it rejects or only lists, and whether it lists."""
     one = rf"(?<![A-Za-z0-9'])[(\"'`]*[{letters}][)\"'`]*(?![A-Za-z0-9'])"
     named = rf"(?:{_NAMED}s?\s+)?"
-    rejected = (
-        rf"{_NOT}{named}{one}",
-        rf"{one}{_WRONG}",
+    rejected = (rf"{_NOT}{named}{one}", rf"{_TAKEN_BACK}{named}{one}", rf"{one}{_WRONG}")
+    lists = (
         rf"{one}\s*(?:\bor\b|\band\b|\bnor\b|/|&)\s*{named}{one}(?!\s+(?:is|has|seems)\b)",
         rf"{one}\s*,\s*{named}{one}\s*(?=[.!]|$)",
     )
     for pattern in rejected:
         text = re.sub(pattern, lambda match: re.sub(rf"\b[{letters}]\b", "-", match[0]), text)
-    return text
+    kept = text
+    for pattern in lists:
+        kept = re.sub(pattern, lambda match: re.sub(rf"\b[{letters}]\b", "-", match[0]), kept)
+    return kept, kept != text
 
 
 def parse_word(text: str, words: Sequence[str]) -> str | None:
-    """The first of the words that occurs in the text, whole words only, case aside.
+    """The one of the words that occurs in the text, whole words only, case aside.
+
+    A rejected word ("not blue", "rather than a blue one") does not count; two words are no answer.
 
     >>> parse_word("It is Red, not blue.", ["blue", "red"])
     'red'
+    >>> parse_word("Red or blue", ["blue", "red"]) is None
+    True
     """
     known = {word.casefold(): word for word in words}
-    for word in _WORD.findall(strip_reasoning(text).casefold()):
-        if word in known:
-            return known[word]
-    return None
+    written = _WORD.findall(
+        strip_reasoning(text).casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    )
+    found = {
+        known[word]
+        for place, word in enumerate(written)
+        if word in known and not any(map(_rejects, written[max(place - 2, 0) : place]))
+    }
+    return found.pop() if len(found) == 1 else None
 
 
-def parse_yes_no(text: str) -> str | None:
-    """``"yes"`` or ``"no"``, whichever occurs first."""
-    return parse_word(text, ("yes", "no"))
+def _rejects(word: str) -> bool:
+    """Whether a word rejects what stands at most one word behind it."""
+    return word in _REJECTING or word.endswith("n't")
 
 
 def _plain(text: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -18,9 +19,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lmms_causal.errors import UserError
+from lmms_causal.tasks.choices import strip_reasoning
 from lmms_causal.tasks.verdict_cache import VerdictCache
 
-__all__ = ["MODE_VARIABLE", "PREFLIGHT_VARIABLE", "Judge", "JudgeSettings", "Ruling", "mode"]
+__all__ = [
+    "MODE_VARIABLE",
+    "PREFLIGHT_VARIABLE",
+    "Judge",
+    "JudgeSettings",
+    "Ruling",
+    "mode",
+    "parse_score",
+]
 
 MODE_VARIABLE = "LMMS_CAUSAL_JUDGE"
 PREFLIGHT_VARIABLE = "LMMS_CAUSAL_JUDGE_PREFLIGHT"
@@ -48,6 +58,8 @@ PATIENCE = 20
 """Failed calls in a row after which a judge counts as gone and nobody waits for it any more."""
 
 _log = logging.getLogger(__name__)
+_SCORE = re.compile(r"<score>\s*([01])\s*</score>")
+_ANY_SCORE = re.compile(r"<\s*/?\s*score\s*>", re.IGNORECASE)
 
 
 def mode() -> str:
@@ -60,6 +72,25 @@ def mode() -> str:
     if given not in ("require", "off"):
         raise UserError(f"{MODE_VARIABLE}={given} is neither 'require' nor 'off'")
     return given
+
+
+def parse_score(reply: str) -> int | None:
+    """0 or 1 as in ``<score>1</score>``; None without such a tag, or with tags that disagree.
+
+    Reasoning is removed first. Numbers outside of a tag never count.
+
+    >>> parse_score("Same number. <score>1</score>")
+    1
+    >>> parse_score("Score: 0/1") is None
+    True
+    >>> parse_score("<score>1</score> or <score>0</score>") is None
+    True
+    """
+    text = strip_reasoning(reply)
+    scores = _SCORE.findall(text)
+    if len(set(scores)) != 1 or len(_ANY_SCORE.findall(text)) != 2 * len(scores):
+        return None
+    return int(scores[0])
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,17 @@
-"""Does a free answer to "Is there ...?" say yes or no? Strictly: one of both, or it does not count.
+"""Does a free answer say yes or no? Strictly: one of both, or it does not count.
 
-`choices.parse_yes_no` takes the first of the two words; here a text that answers both ways, or only
-says that it cannot tell, is no answer.
+A text that answers both ways, or only says that it cannot tell, is no answer. `parse_yes_no` is for
+any question; `commit_to_yes_or_no` is for "Is there ...?" and reads sentences about that, too.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 
 from lmms_causal.tasks.choices import strip_reasoning
+from lmms_causal.tasks.normalising import nfkc
 
-__all__ = ["commit_to_true_or_false", "commit_to_yes_or_no"]
+__all__ = ["commit_to_true_or_false", "commit_to_yes_or_no", "parse_yes_no"]
 
 _MARKUP = re.compile(r"[*$`\"]|__|\\(?:boxed|text\w*|math\w*)")
 _UNKNOWN = (
@@ -26,6 +26,12 @@ _DETERMINER = (
 )
 _REFUSAL = rf"(?:\bhave|\bhas|\bis|\bare|^|(?<=[.!?,;:])\s*)\s*\bno\s+{_UNKNOWN}[^.!?]*"
 _THERE_IS = r"there(?:\s+is|\s+are|'s|'re)"
+#: "no" inside a sentence, not behind what introduces an answer.
+_INSIDE = (
+    r"(?<![.!?,;:/-])(?<!\byes)(?<!\bor)(?<!\band)(?<!\bbut)(?<!\bis)(?<!\bsay)(?<!\banswer)"
+    r"(?<!\bthen)(?<!\bso)(?<!^)\s+no\s+(?=(?!yes\b|because\b|since\b|as\b|it\b|the\b|not\b)\w)"
+)
+_DISCARDED = r"\b(?:yes|no)\s+(?:is|would\s+be)\s+(?:wrong|incorrect|false)\b"
 _EXISTS = rf"\b{_THERE_IS}"
 _DENIED = re.compile(rf"{_EXISTS}(?:\s+not\b|n't\b|\s+no\b)|\bthere\s+(?:isn't|aren't)")
 _AFFIRMED = re.compile(
@@ -69,6 +75,29 @@ def commit_to_yes_or_no(text: str) -> str | None:
     return "no" if denied else "yes"
 
 
+def parse_yes_no(text: str) -> str | None:
+    """``"yes"`` or ``"no"`` if the text answers that and not the other, or None.
+
+    Not counted are a *no* inside a sentence ("because no one waits", "with no lid"), what is
+    rejected ("not yes", "yes would be wrong") and refusals ("no idea"). Where no word is left,
+    "there is no ..." answers no. Reasoning blocks are removed first.
+
+    >>> parse_yes_no("Yes, since no one moves it."), parse_yes_no("No. Yes would be wrong.")
+    ('yes', 'no')
+    >>> parse_yes_no("yes or no") is None
+    True
+    """
+    plain = re.sub(_REFUSAL, " - ", _plain(text))
+    answered = re.sub(_DETERMINER, " -", plain)
+    answered = re.sub(rf"{_EXISTS}\s+no\b", " -", answered)
+    answered = re.sub(rf"{_NOT}(?:yes|no)\b", " - ", answered)
+    answered = re.sub(_INSIDE, " - ", re.sub(_DISCARDED, " - ", answered))
+    words = set(re.findall(r"\b(?:yes|no)\b", answered))
+    if words:
+        return words.pop() if len(words) == 1 else None
+    return "no" if re.search(rf"{_EXISTS}\s+no\b", plain) else None
+
+
 def commit_to_true_or_false(text: str) -> str | None:
     """``"true"`` or ``"false"`` if the text names one of the two words and not the other.
 
@@ -93,7 +122,7 @@ def commit_to_true_or_false(text: str) -> str | None:
 
 
 def _plain(text: str) -> str:
-    written = unicodedata.normalize("NFKC", strip_reasoning(text))
+    written = nfkc(strip_reasoning(text))
     written = written.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     written = re.sub(r"。|\s*\n\s*", " . ", _MARKUP.sub("", written).strip())
     return " ".join(written.casefold().split())

@@ -5,7 +5,7 @@ anew. Nouns are the words that NLTK's perceptron tagger gives a tag ``NN...``, e
 noun of which WordNet knows it as a form; case is kept. Two words are synonyms if their vectors in
 ``en_core_web_lg`` have a cosine above 0.8. What is done with both is in `objects.match`.
 
-It needs NLTK and spaCy (``pip install 'lmms-causal[amber]'``) and their data, fetched apart.
+It needs NLTK and spaCy (`INSTALL`) and their data, fetched apart.
 ``AMBER_SPACY_MODEL`` names the package, or a folder with it, if it is not installed under its name.
 """
 
@@ -28,7 +28,7 @@ __all__ = ["Matcher", "Nouns", "Synonyms", "load"]
 MODEL_VARIABLE = "AMBER_SPACY_MODEL"
 MODEL = "en_core_web_lg"
 THRESHOLD = 0.8
-INSTALL = "pip install 'lmms-causal[amber]'"
+INSTALL = "pip install 'nltk>=3.9.1' 'spacy>=3.8'"
 
 _UNUSED = ("tok2vec", "tagger", "parser", "senter", "attribute_ruler", "lemmatizer", "ner")
 _RESOURCE = re.compile(r"nltk\.download\('([^']+)'\)")

@@ -146,7 +146,7 @@ def _options(source: str, blind: bool = False) -> Iterator[Document]:
 
 
 def _yes_no(
-    source: str, connectors: tuple[Connector, ...] = (DEFAULT_CONNECTOR,)
+    source: str, connectors: tuple[Connector, ...] = (DEFAULT_CONNECTOR,), blind: bool = False
 ) -> Iterator[Document]:
     """Two documents per pair, one for each caption: does it have the right causal order?"""
     prompt = template("causal_vqa", "yes_no")
@@ -159,7 +159,7 @@ def _yes_no(
                 "caption": caption,
                 "choices": ["Yes", "No"],
                 "answer": "Yes" if role == "correct" else "No",
-                "text": prompt.render(caption=caption),
+                "text": prompt.render(caption=caption, blind=blind),
             }
 
 
@@ -184,7 +184,7 @@ def _shared_by_statements(row: StatementRow) -> Document:
     }
 
 
-def _statements() -> Iterator[Document]:
+def _statements(blind: bool = False) -> Iterator[Document]:
     """Four yes/no documents per row: is this statement true of the picture?"""
     prompt = template("causal_vqa", "statement")
     for row in read_statements():
@@ -196,7 +196,7 @@ def _statements() -> Iterator[Document]:
                 "statement": statement,
                 "choices": ["Yes", "No"],
                 "answer": "Yes" if index < 2 else "No",
-                "text": prompt.render(statement=statement),
+                "text": prompt.render(statement=statement, blind=blind),
             }
 
 
@@ -212,9 +212,9 @@ def _statement_ranking() -> Iterator[Document]:
         }
 
 
-def _full() -> Iterator[Document]:
+def _full(blind: bool = False) -> Iterator[Document]:
     """The letter documents of each VQA-Causal row, followed by its four statements."""
-    letters, statements = _letters("vqa"), _statements()
+    letters, statements = _letters("vqa", blind=blind), _statements(blind)
     columns = [next(_letters("vqa")), next(_statements())]
     empty = dict.fromkeys(name for document in columns for name in document)
     for first in letters:
@@ -226,21 +226,23 @@ def _full() -> Iterator[Document]:
 
 def _variants() -> Iterator[Variant]:
     for source in ("vqa", "vcr"):
-        yield Variant(f"{source}_causal_mc", source, partial(_letters, source))
-        yield Variant(f"{source}_causal_12", source, partial(_letters, source, CONNECTORS))
-        yield Variant(f"{source}_causal_yn", source, partial(_yes_no, source, CONNECTORS))
-        yield Variant(f"{source}_causal_yn_gen", source, partial(_yes_no, source))
-        yield Variant(f"{source}_causal_itm", source, partial(_ranking, source))
-        blind = partial(_letters, source, blind=True)
-        yield Variant(f"{source}_causal_blind", source, blind, blind=True)
-        yield Variant(f"{source}_causal_blind_itm", source, partial(_ranking, source), blind=True)
-        yield Variant(f"{source}_causal_options", source, partial(_options, source))
-        blind = partial(_options, source, blind=True)
-        yield Variant(f"{source}_causal_options_blind", source, blind, blind=True)
-    yield Variant("vqa_causal_oa", "vqa", _statements)
-    yield Variant("vqa_causal_oa_gen", "vqa", _statements)
-    yield Variant("vqa_causal_oa_itm", "vqa", _statement_ranking)
-    yield Variant("vqa_causal_full", "vqa", _full)
+        for blind in (False, True):
+            mc, itm, end = ("blind", "blind_itm", "_blind") if blind else ("mc", "itm", "")
+            for name, expand in (
+                (mc, partial(_letters, source, blind=blind)),
+                (f"12{end}", partial(_letters, source, CONNECTORS, blind)),
+                (f"yn{end}", partial(_yes_no, source, CONNECTORS, blind)),
+                (f"yn_gen{end}", partial(_yes_no, source, blind=blind)),
+                (itm, partial(_ranking, source)),
+                (f"options{end}", partial(_options, source, blind)),
+            ):
+                yield Variant(f"{source}_causal_{name}", source, expand, blind)
+    for blind in (False, True):
+        end = "_blind" if blind else ""
+        yield Variant(f"vqa_causal_oa{end}", "vqa", partial(_statements, blind), blind)
+        yield Variant(f"vqa_causal_oa_gen{end}", "vqa", partial(_statements, blind), blind)
+        yield Variant(f"vqa_causal_oa_itm{end}", "vqa", _statement_ranking, blind)
+        yield Variant(f"vqa_causal_full{end}", "vqa", partial(_full, blind), blind)
 
 
 VARIANTS = {variant.name: variant for variant in _variants()}

@@ -15,7 +15,7 @@ from typing import Any
 
 from lmms_causal.tasks.aggregates import by_pair, mean
 from lmms_causal.tasks.causal_vqa.scoring import score_letter
-from lmms_causal.tasks.choices import parse_yes_no
+from lmms_causal.tasks.yes_no import parse_yes_no
 
 __all__ = [
     "causal_given_oa",

@@ -18,7 +18,8 @@ from typing import Any
 from lmms_causal.tasks import options
 from lmms_causal.tasks.aggregates import by_pair, mean
 from lmms_causal.tasks.causal_vqa.captions import CONNECTORS
-from lmms_causal.tasks.choices import parse_letter, parse_yes_no
+from lmms_causal.tasks.choices import parse_letter
+from lmms_causal.tasks.yes_no import parse_yes_no
 
 __all__ = [
     "follows_yes_no_rule",

@@ -6,8 +6,9 @@ All of it is linear in the length of the text: a reasoning model may write a meg
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
+
+from lmms_causal.tasks.normalising import nfkc
 
 __all__ = ["clean", "events", "is_nothing", "number", "rooted", "words"]
 
@@ -45,7 +46,7 @@ def clean(text: str) -> str:
     >>> clean("<think>the cat?</think>\\n**Answer:** The dog")
     'the dog'
     """
-    text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
+    text = _INVISIBLE.sub("", nfkc(text))
     for line in _without_reasoning(text).splitlines():
         if stripped := line.strip():
             lowered = " ".join(stripped.lower().split())

@@ -2,7 +2,8 @@
 
 Rules read in the authors' ``generate_response_and_evaluate.py`` (repository
 Sangmitra-06/CENTERBENCH, commit 225847b) and written anew. It needs spaCy with its small English
-model and sentence-transformers with all-MiniLM-L6-v2 (``pip install 'lmms-causal[centerbench]'``).
+model and sentence-transformers with all-MiniLM-L6-v2 (``pip install 'spacy>=3.8'
+'sentence-transformers>=3'``).
 
 ``CENTERBENCH_OFFICIAL``: unset, it is used where everything is on disk; ``1``, it must be there;
 ``0``, it is not used. ``CENTERBENCH_SPACY_MODEL`` and ``CENTERBENCH_EMBEDDER`` name the two models
@@ -143,7 +144,7 @@ def _load(spacy_model: str, embedder: str) -> Matcher | str:
     try:
         import spacy
     except ImportError:
-        return "spaCy is not installed: pip install 'lmms-causal[centerbench]'"
+        return "spaCy is not installed: pip install 'spacy>=3.8'"
     try:
         tagger = spacy.load(spacy_model, disable=["ner", "textcat"])
     except OSError:
@@ -154,7 +155,7 @@ def _load(spacy_model: str, embedder: str) -> Matcher | str:
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError:
-        return "sentence-transformers is not installed: pip install 'lmms-causal[centerbench]'"
+        return "sentence-transformers is not installed: pip install 'sentence-transformers>=3'"
     try:
         return Matcher(tagger, SentenceTransformer(embedder, device="cpu", local_files_only=True))
     except (OSError, ValueError) as error:

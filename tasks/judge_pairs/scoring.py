@@ -24,18 +24,26 @@ _BRACKETED = re.compile(r"\[\[\s*([AB])\s*\]\]")
 
 
 def parse_verdict(text: str) -> str | None:
-    """``"A"`` or ``"B"``; None if the text names both or neither in double brackets.
+    """``"A"`` or ``"B"``; None if the text names both, or neither.
 
-    Without double brackets the rules of `choices.parse_letter` apply.
+    A letter in double brackets is the verdict, whatever reasons stand before it, unless what
+    follows answers with the other letter. Without double brackets the rules of
+    `choices.parse_letter` apply.
 
     >>> parse_verdict("Both are fine, but [[B]]")
     'B'
     >>> parse_verdict("[[A]] or [[B]]?") is None
     True
+    >>> parse_verdict("[[A]] No, the answer is B.") is None
+    True
     """
-    bracketed = set(_BRACKETED.findall(strip_reasoning(text)))
+    written = strip_reasoning(text)
+    bracketed = list(_BRACKETED.finditer(written))
     if bracketed:
-        return bracketed.pop() if len(bracketed) == 1 else None
+        letter = bracketed[-1][1]
+        after = parse_letter(written[bracketed[-1].end() :], "AB")
+        agrees = {found[1] for found in bracketed} == {letter} and after in (None, letter)
+        return letter if agrees else None
     return parse_letter(text, "AB")
 
 

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterator
 
 from lmms_causal.tasks.choices import strip_reasoning
+from lmms_causal.tasks.normalising import nfkc
 
 __all__ = ["final_answer", "normalise", "visible"]
 
@@ -61,7 +62,7 @@ def final_answer(text: str) -> str | None:
 
 def visible(text: str) -> str:
     """The text in plain characters: full-width forms narrowed, invisible ones left out."""
-    plain = unicodedata.normalize("NFKC", text).replace("−", "-")
+    plain = nfkc(text).replace("−", "-")
     return "".join(letter for letter in plain if unicodedata.category(letter) != "Cf")
 
 

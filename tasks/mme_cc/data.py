@@ -19,6 +19,7 @@ from lmms_causal.errors import UserError
 from lmms_causal.tasks.download import cache_dir, fetch
 from lmms_causal.tasks.mme_cc.reference import split_reference
 from lmms_causal.tasks.mme_cc.subtasks import SIZES, SUBTASKS, category_of, task_of
+from lmms_causal.tasks.revisions import content_of, note
 
 __all__ = ["MANIFEST", "ROOT_VARIABLE", "Item", "local_root", "locate", "read_items"]
 
@@ -90,9 +91,12 @@ def read_items() -> list[Item]:
     """
     lines = MANIFEST.read_text(encoding="utf-8").splitlines()
     items: list[Item] = []
+    paths: list[Path] = []
     for source in sorted((json.loads(line) for line in lines), key=lambda one: one["file"]):
-        stem = Path(source["file"]).stem
-        items += _read(locate(source["file"], source["url"]), stem)
+        paths.append(locate(source["file"], source["url"]))
+        items += _read(paths[-1], Path(source["file"]).stem)
+    if local_root() is None:
+        note("data set MaxwellWen/MME-CC", content_of(paths))
     found = Counter(category_of(task_of(item.subtask)) for item in items)
     if found != SIZES:
         _log.warning(

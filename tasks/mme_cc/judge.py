@@ -9,16 +9,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lmms_causal.tasks.choices import strip_reasoning
 from lmms_causal.tasks.download import cache_dir
-from lmms_causal.tasks.judging import PREFLIGHT_VARIABLE, Judge, JudgeSettings, Ruling, mode
+from lmms_causal.tasks.judging import (
+    PREFLIGHT_VARIABLE,
+    Judge,
+    JudgeSettings,
+    Ruling,
+    mode,
+    parse_score,
+)
 from lmms_causal.tasks.prompts import template
 
 __all__ = [
     "PAPER_JUDGE",
     "PROMPT_VERSION",
     "judge",
-    "parse_score",
     "preflight",
     "render",
     "rule_on",
@@ -31,8 +36,6 @@ PROMPT_VERSION = "1.0"
 LONGEST_RESPONSE = 8000
 """Characters of a response that are judged, from its end."""
 
-_SCORE = re.compile(r"<score>\s*([01])\s*</score>")
-_ANY_SCORE = re.compile(r"<\s*/?\s*score\s*>", re.IGNORECASE)
 _BLOCK_TAGS = re.compile(r"<\s*(/?)\s*(question|reference|notes|response|score)\s*>", re.IGNORECASE)
 _REMEDY = (
     "the task mme_cc_rule needs no judge, and LMMS_CAUSAL_JUDGE=off only generates and logs answers"
@@ -52,25 +55,6 @@ def render(doc: Mapping[str, Any], response: str) -> str:
         notes=doc["criteria"],
         response=tame.strip(),
     )
-
-
-def parse_score(reply: str) -> int | None:
-    """0 or 1 as in ``<score>1</score>``; None without such a tag, or with tags that disagree.
-
-    Reasoning is removed first. Numbers outside of a tag never count.
-
-    >>> parse_score("Same number. <score>1</score>")
-    1
-    >>> parse_score("Score: 0/1") is None
-    True
-    >>> parse_score("<score>1</score> or <score>0</score>") is None
-    True
-    """
-    text = strip_reasoning(reply)
-    scores = _SCORE.findall(text)
-    if len(set(scores)) != 1 or len(_ANY_SCORE.findall(text)) != 2 * len(scores):
-        return None
-    return int(scores[0])
 
 
 def preflight() -> None:

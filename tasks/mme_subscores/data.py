@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmms_causal.errors import UserError
+from lmms_causal.tasks.revisions import note, revision_of_dataset
 
 if TYPE_CHECKING:
     import datasets
@@ -67,6 +68,8 @@ def _rows(given: str) -> datasets.Dataset:
             f"{source}: {odd[0][1]} has {asked[odd[0]]} questions instead of 2 ({len(odd)} such "
             "pictures); MME's scores are by pairs of questions about one picture"
         )
+    if not given:
+        note(f"data set {HUB}", revision_of_dataset(found))
     return found
 
 

@@ -1,25 +1,21 @@
-"""Ratings of single answers and what is made of them.
+"""Ratings of single answers.
 
-If more than `TOLERATED` of the answers have no rating, the numbers are of a selection: they are
-NaN, and ``mmhal_judge_failed`` says how many are missing. Replies are cached, so running again
-asks about these only.
+If more than `aggregates.TOLERATED` of the answers have no rating, the numbers are of a selection:
+they are NaN, and ``mmhal_judge_failed`` says how many are missing. Replies are cached, so running
+again asks about these only.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from lmms_causal.tasks.aggregates import mean
 from lmms_causal.tasks.choices import strip_reasoning
 from lmms_causal.tasks.mmhal.data import TYPES
 from lmms_causal.tasks.mmhal.judge import HALLUCINATES_BELOW, PROMPT_VERSION, rule_on
 
-__all__ = ["TOLERATED", "count", "mean_rating", "mean_record", "score_answer"]
-
-TOLERATED = 0.01
-"""Share of answers without a rating above which there are no numbers."""
+__all__ = ["score_answer"]
 
 
 def score_answer(doc: Mapping[str, Any], text: str) -> dict[str, Any]:
@@ -50,23 +46,3 @@ def score_answer(doc: Mapping[str, Any], text: str) -> dict[str, Any]:
     values["mmhal_judge_failed"] = float(ruling.verdict is None)
     values["mmhal_empty_rate"] = float(not written)
     return values
-
-
-def mean_rating(ratings: Iterable[float | None]) -> float:
-    """Mean of the ratings; NaN marks an answer without one, None one that does not count here."""
-    counting = [rating for rating in ratings if rating is not None]
-    rated = [rating for rating in counting if not math.isnan(rating)]
-    if len(counting) - len(rated) > TOLERATED * len(counting):
-        return math.nan
-    return mean(rated)
-
-
-def mean_record(records: Iterable[Mapping[str, Any]]) -> float:
-    """`mean_rating` of the records' scores."""
-    scores = [record["score"] for record in records]
-    return mean_rating(math.nan if score is None else score for score in scores)
-
-
-def count(values: Iterable[float]) -> float:
-    """Sum: how many answers have no rating."""
-    return float(sum(values))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lmms_causal.errors import UserError
+from lmms_causal.tasks.revisions import note, revision_of_dataset
 
 __all__ = ["DATA_VARIABLE", "MANIFEST", "PICTURE_COLUMNS", "Table", "read_table"]
 
@@ -110,6 +111,8 @@ def _hub() -> Table:
             f"data set {name} has the splits {', '.join(splits)}, neither test nor train; set "
             f"{DATA_VARIABLE} to the files that are meant"
         )
+    if declared["revision"] is None:
+        note(f"data set {name}", revision_of_dataset(splits[split]))
     return _arrow_table(f"data set {name}, split {split}", splits[split])
 
 

@@ -14,11 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from lmms_causal.tasks.download import cache_dir
-from lmms_causal.tasks.judging import PREFLIGHT_VARIABLE, Judge, JudgeSettings, Ruling, mode
-from lmms_causal.tasks.mme_cc.judge import parse_score
+from lmms_causal.tasks.judging import (
+    PREFLIGHT_VARIABLE,
+    Judge,
+    JudgeSettings,
+    Ruling,
+    mode,
+    parse_score,
+)
 from lmms_causal.tasks.prompts import template
 
-__all__ = ["PROMPT_VERSION", "parse_score", "preflight", "render", "rule_on"]
+__all__ = ["PROMPT_VERSION", "preflight", "render", "rule_on"]
 
 PROMPT_VERSION = "1.0"
 """Raised with every change of the judge's prompt; part of the cache key and of the records."""

@@ -1,7 +1,7 @@
 """Explanations by the judge's verdict, and who judged.
 
 An explanation without a verdict counts as failed and not as wrong: its values are NaN. If more than
-1 % of those a mean is over have none, the mean is NaN (`tasks.mmhal.scoring.mean_rating`).
+1 % of those a mean is over have none, the mean is NaN (`tasks.aggregates.mean_rating`).
 """
 
 from __future__ import annotations

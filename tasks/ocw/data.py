@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lmms_causal.errors import UserError
+from lmms_causal.tasks.revisions import note, revision_of_file
 
 __all__ = ["DATA_VARIABLE", "MANIFEST", "Wall", "read_walls"]
 
@@ -53,6 +54,7 @@ def read_walls(file: str) -> list[Wall]:
             f"{path} is not the release: it has {len(walls)} walls instead of {manifest[file]}; "
             f"delete it to have it fetched anew, or set {DATA_VARIABLE} to use other walls"
         )
+    note(f"data set {manifest['dataset']}", revision_of_file(path))
     return walls
 
 

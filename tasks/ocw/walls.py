@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 import string
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
 from lmms_causal.tasks.choices import strip_reasoning
+from lmms_causal.tasks.normalising import nfkc
 
 __all__ = [
     "normal_form",
@@ -85,13 +85,13 @@ def parse_connections(text: str) -> list[str] | None:
 
 def normal_form(text: str) -> str:
     """Lower case, without ASCII punctuation, articles and surplus blanks."""
-    text = unicodedata.normalize("NFKC", text).casefold().translate(_PUNCTUATION)
+    text = nfkc(text).casefold().translate(_PUNCTUATION)
     return " ".join(_ARTICLES.sub(" ", text).split())
 
 
 def plain_form(text: str) -> str:
     """Case-folded, with single blanks."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return " ".join(nfkc(text).casefold().split())
 
 
 def _group(line: str, clues: Sequence[str]) -> list[str] | None:

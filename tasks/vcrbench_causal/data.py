@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lmms_causal.errors import UserError
+from lmms_causal.tasks.revisions import note, revision_of_file
 
 __all__ = ["MANIFEST", "ROOT_VARIABLE", "Item", "find_video", "read_items", "require_videos"]
 
@@ -60,6 +61,7 @@ def read_items() -> list[Item]:
     path = _from_the_hub()
     items = _read(path)
     _require_release(items, path)
+    note(f"VCRBench's {ANNOTATIONS}", revision_of_file(path))
     return items
 
 

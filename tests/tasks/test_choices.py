@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lmms_causal.tasks.choices import parse_letter, parse_word, parse_yes_no, strip_reasoning
+from lmms_causal.tasks.choices import parse_letter, parse_word, strip_reasoning
+from lmms_causal.tasks.yes_no import parse_yes_no
 
 OPTIONS = {"A": "The lamp is lit because it is dark.", "B": "It is dark because the lamp is lit."}
 
@@ -47,6 +48,14 @@ OPTIONS = {"A": "The lamp is lit because it is dark.", "B": "It is dark because 
         (r"The answer is $\boxed{\text{B}}$", "B"),
         ("答案是B。", "B"),
         ("（Ｂ）", "B"),
+        ("option 2", "B"),
+        ("A: it is dark.\nB: the lamp.\nThe answer is B.", "B"),
+        ("B: the lamp.\nA: it is dark.\nThe answer is A.", "A"),
+        ("Answer: A. Final answer: B", "B"),
+        ("The final answer is (A).", "A"),
+        ("Let me compare A and B. A is better.", "A"),
+        ("Both A and B fit, but B fits better. Answer: B", "B"),
+        ("The answer is A. B is the reverse of it.", "A"),
     ],
 )
 def test_a_committed_answer_is_read(text: str, letter: str) -> None:
@@ -79,6 +88,17 @@ def test_a_committed_answer_is_read(text: str, letter: str) -> None:
         "The answer is B? No, A",
         "A. The lamp is lit because it is dark.\nB. It is dark because the lamp is lit.",
         "A\nB",
+        "A. B",
+        "B. A.",
+        "Answer: A. Answer: B",
+        "The answer is A. The answer is B.",
+        "Answer: A\n\nB. It is dark",
+        "A or maybe B",
+        "A -- option 2",
+        r"\boxed{A} or \boxed{B}",
+        "A. The lamp. B. The dark.",
+        "Final answer: A. Final answer: A, or B.",
+        "A or B: it is dark because the lamp is lit.",
     ],
 )
 def test_an_uncommitted_answer_is_invalid(text: str) -> None:
@@ -91,13 +111,37 @@ def test_identical_options_cannot_be_told_by_their_text() -> None:
     assert parse_letter("B", same) == "B"
 
 
-def test_the_first_listed_word_counts_and_only_whole_words() -> None:
+def test_one_listed_word_counts_and_only_whole_words() -> None:
     colours = ("red", "green")
     assert parse_word("Bored? Green, not red.", colours) == "green"
+    assert parse_word("It is red rather than a green one.", colours) == "red"
+    assert parse_word("It isn't red.", colours) is None
     assert parse_word("reddish", colours) is None
-    assert parse_yes_no("No. Yes would be wrong.") == "no"
-    assert parse_yes_no("I know nothing") is None
-    assert parse_yes_no("__Yes__") == "yes"
+    assert parse_word("red green", colours) is None
+
+
+@pytest.mark.parametrize(
+    "text, answer",
+    [
+        ("__Yes__", "yes"),
+        ("No. Yes would be wrong.", "no"),
+        ("Yes, because no one moves.", "yes"),
+        ("Yes, the bowl with no lid.", "yes"),
+        ("No, there is no lamp", "no"),
+        ("there is no such relation", "no"),
+        ("The answer is no because it is dark", "no"),
+        ("I know nothing", None),
+        ("I have no idea", None),
+        ("not yes", None),
+        ("yes or no", None),
+        ("Yes/No", None),
+        ("Yes\nNo", None),
+        ("Yes. No.", None),
+        ("no (yes)", None),
+    ],
+)
+def test_yes_and_no_count_alone(text: str, answer: str | None) -> None:
+    assert parse_yes_no(text) == answer
 
 
 def test_reasoning_is_removed_also_when_a_tag_is_missing() -> None:

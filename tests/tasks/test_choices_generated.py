@@ -1,7 +1,6 @@
 """The shared parsers on generated answers: letters in every dress, lists of letters, noise.
 
-`parse_letter` takes the last letter that a text declares, so of two answers one after the other it
-may read one; a *list* of letters is what it never reads. `mucr.parsing` refuses both.
+A text that names two answers is none, in whatever dress and order; a *list* of letters neither.
 """
 
 from __future__ import annotations
@@ -11,8 +10,10 @@ import unicodedata
 
 import pytest
 
-from lmms_causal.tasks.choices import parse_letter, parse_word, parse_yes_no, strip_reasoning
+from lmms_causal.tasks.choices import parse_letter, parse_word, strip_reasoning
 from lmms_causal.tasks.judge_pairs.scoring import parse_verdict
+from lmms_causal.tasks.normalising import nfkc
+from lmms_causal.tasks.yes_no import parse_yes_no
 
 OPTIONS = {
     "A": "The lamp is lit because it is dark.",
@@ -30,6 +31,16 @@ DRESSES = (
         "答案是{}。",
     ),
     *(r"$\boxed{{\text{{{}}}}}$", "{} because it fits", "Caption {} is the right one", "\n{}\n"),
+)
+#: Each alone declares its letter; two of them, however joined, declare two.
+NAMES = (
+    *("{}", "({})", "**{}**", "{}.", "Answer: {}", "The answer is ({}).", "[{}]", "`{}`"),
+    *("Option {}.", "Caption {} is correct.", "{} is the right one.", "I would choose option {}"),
+    *(r"\boxed{{{}}}", "The correct option is {}", "{}. because it fits"),
+)
+JOINTS = (
+    *(" ", "\n", ". ", ", ", "; ", " or ", " and ", "/", " & ", "\n\n", " -- ", " or maybe "),
+    *(" No, ", "\nWait, ", " as well as "),
 )
 LISTS = (
     "{0} or {1}",
@@ -66,6 +77,7 @@ NOISE = (
         "e.g.",
     ),
     *("\u0301\u0327" * 9, "[[", "]]", "{}", "\\boxed{", "red", "RED", " ", "\n", "Answer:", "a"),
+    *("([{<" * 9, "((((" * 9, "not A", "final answer"),
 )
 
 
@@ -84,6 +96,12 @@ def _letters_hold(rounds: int, seed: int) -> None:
         assert parse_letter(listed, OPTIONS) is None, listed
         assert parse_letter(f"<think>{listed}</think>\n{said}", OPTIONS) == one, said
         assert parse_letter(f"<think>{said}", OPTIONS) is None
+        two = (
+            draw.choice(NAMES).format(one) + draw.choice(JOINTS) + draw.choice(NAMES).format(other)
+        )
+        assert parse_letter(two, OPTIONS) is None, two
+        assert parse_letter(two, sorted(OPTIONS)) is None, two
+        assert parse_letter(f"{two}\nFinal answer: {one}", OPTIONS) == one, two
         text = _noise(draw) + draw.choice(("", said, listed, OPTIONS[other])) + _noise(draw)
         read = parse_letter(text, OPTIONS)
         seen = unicodedata.normalize("NFKC", strip_reasoning(text)).upper()
@@ -97,9 +115,17 @@ def _verdicts_hold(rounds: int, seed: int) -> None:
         before, after = (_noise(draw).replace("think", "x") for _ in range(2))
         before, after = (noise.replace("analysis", "x") for noise in (before, after))
         before, after = (noise.replace("[", "").replace("]", "") for noise in (before, after))
+        # What follows a verdict must not name the other letter.
+        after = "".join(sign for sign in after if not set("abAB") & set(nfkc(sign)))
         assert parse_verdict(f"{before}[[{one}]]{after}") == one
         assert parse_verdict(f"{before}[[ {one} ]]{after}[[{other}]]") is None
         assert parse_verdict(f"<think>[[{other}]]</think>{before}[[{one}]]") == one
+        two = (
+            draw.choice(NAMES).format(one) + draw.choice(JOINTS) + draw.choice(NAMES).format(other)
+        )
+        assert parse_verdict(two) is None, two
+        assert parse_verdict(f"[[{one}]]. The answer is {other}.") is None
+        assert parse_verdict(f"{two}\n[[{one}]]") == one, two
         assert parse_verdict(_noise(draw)) in (None, "A", "B")
 
 
@@ -115,8 +141,17 @@ def _words_hold(rounds: int, seed: int) -> None:
             read = parse_word(text, words)
             assert read is None or (read in words and read in text.casefold()), text
         assert parse_yes_no(text) in (None, "yes", "no")
+        one, other = draw.sample(("yes", "no"), 2)
+        two = (
+            draw.choice(WORDS).format(one) + draw.choice(JOINTS) + draw.choice(WORDS).format(other)
+        )
+        assert parse_yes_no(draw.choice(WORDS).format(one)) == one
+        assert parse_yes_no(two) is None, two
+        assert parse_word(two, ("no", "yes")) is None, two
+        assert parse_yes_no(f"<think>{two}</think>{one}") == one
 
 
+WORDS = ("{}", "{}.", "**{}**", "({})", '"{}"', "Answer: {}", "The answer is {}", "I say {}!")
 HOLD = {"letters": _letters_hold, "verdicts": _verdicts_hold, "words": _words_hold}
 
 
@@ -133,10 +168,16 @@ def test_a_hundred_thousand_generated_answers(parser: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "piece", ["A ", "A or ", "A,", "Answer: ", "yes ", "x", "<think>", "é", "答案"]
+    "piece",
+    [
+        *("A ", "A or ", "A,", "Answer: ", "yes ", "x", "<think>", "</think>", "é", "答案", " "),
+        *("(", "([{<", "[[", "\u0301\u0327", "\uff9e\u0301", "not A ", "A is ", "option ", "A\n"),
+        *("_", "\n", "<think>A</think>", "final answer ", "first thought ", "A: the ", "no "),
+    ],
 )
 def test_a_megabyte_of_one_thing(piece: str) -> None:
     text = piece * (1_000_000 // len(piece))
     assert parse_letter(text, OPTIONS) in (None, "A")
     assert parse_verdict(text) in (None, "A")
-    assert parse_yes_no(text) == ("yes" if piece == "yes " else None)
+    assert parse_yes_no(text) == ({"yes ": "yes", "no ": "no"}.get(piece))
+    assert parse_word(text, ("yes", "no")) == {"yes ": "yes", "no ": "no"}.get(piece)

@@ -105,7 +105,7 @@ def test_the_command_reports_what_it_wrote(
     [
         ("causal_vga", "lm-eval", "no task or group 'causal_vga' in lmms-causal (did you mean"),
         ("multi_doc_qa", "lmms-eval", "multi_doc_qa has no task files for lmms-eval; use --to lm-"),
-        ("vqa_causal_blind_itm", "lmms-eval", "no task files for lmms-eval; use --to lm-eval"),
+        ("multi_doc_qa", "lmms-eval", "no task files for lmms-eval; use --to lm-eval"),
     ],
 )
 def test_a_name_that_cannot_be_exported_is_one_line(

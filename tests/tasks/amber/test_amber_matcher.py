@@ -117,12 +117,12 @@ def test_all_that_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("package, said", [("nltk", "NLTK"), ("spacy", "spaCy")])
-def test_a_missing_package_is_named_with_the_extra(
+def test_a_missing_package_is_named_with_the_packages(
     package: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     found = official._nouns() if package == "nltk" else official._synonyms("en_core_web_lg")
-    assert found == f"{said} is not installed: pip install 'lmms-causal[amber]'"
+    assert found == f"{said} is not installed: pip install 'nltk>=3.9.1' 'spacy>=3.8'"
 
 
 def test_missing_data_of_nltk_are_named_with_the_command() -> None:

@@ -35,6 +35,16 @@ DOCUMENTS = {
     "vcr_causal_blind": 2 * 2,
     "vcr_causal_blind_itm": 2,
 }
+OTHER_NAMES = {"mc_blind": "blind", "itm_blind": "blind_itm"}
+
+
+def _blind_twin(name: str) -> str:
+    source, _, kind = name.partition("_causal_")
+    return f"{source}_causal_{OTHER_NAMES.get(f'{kind}_blind', f'{kind}_blind')}"
+
+
+SIGHTED = [name for name in DOCUMENTS if "blind" not in name]
+DOCUMENTS |= {_blind_twin(name): DOCUMENTS[name] for name in SIGHTED}
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -55,13 +65,28 @@ def test_a_pair_shows_the_same_captions_in_both_orders(tiny_release: SimpleNames
     assert f"A. {second['option_a']}\nB. {second['option_b']}\n" in second["text"]
 
 
-def test_the_blind_prompt_shows_the_same_options_and_speaks_of_no_picture(
-    tiny_release: SimpleNamespace,
+@pytest.mark.parametrize("name", SIGHTED)
+def test_every_task_has_a_blind_twin_that_differs_in_its_prompt_alone(
+    tiny_release: SimpleNamespace, name: str
 ) -> None:
-    for sighted, blind in zip(build("vqa_causal_mc"), build("vqa_causal_blind"), strict=True):
-        assert blind["id"] == sighted["id"] and blind["answer"] == sighted["answer"]
-        assert blind["option_a"] in blind["text"] and "picture" not in blind["text"]
-        assert "picture" in sighted["text"]
+    twin = _blind_twin(name)
+    assert (VARIANTS[name].blind, VARIANTS[twin].blind) == (False, True)
+    for sighted, blind in zip(build(name), build(twin), strict=True):
+        assert {**blind, "text": None} == {**sighted, "text": None}
+        assert "picture" not in blind["text"]
+        shown = [blind.get(field) for field in ("option_a", "caption", "statement")]
+        assert all(text in blind["text"] for text in shown if text)
+        if sighted["text"]:
+            assert "picture" in sighted["text"]
+
+
+def test_blind_twins_need_no_picture(tiny_release: SimpleNamespace) -> None:
+    for picture in tiny_release.coco.iterdir():
+        picture.unlink()
+    for name in SIGHTED:
+        build(_blind_twin(name))
+    with pytest.raises(UserError, match="COCO_VAL2014_DIR"):
+        build("vqa_causal_oa_gen")
 
 
 def test_a_ranking_document_points_at_its_correct_caption(tiny_release: SimpleNamespace) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from lmms_causal.errors import UserError
 from lmms_causal.tasks import judging
+from lmms_causal.tasks.choices import strip_reasoning
 from lmms_causal.tasks.mme_cc import aggregates, documents, fetching, judge, lmms_eval_task
 from lmms_causal.tasks.mme_cc.generated import judged
 
@@ -66,7 +67,7 @@ def _references(doc: dict[str, Any]) -> str:
     ],
 )
 def test_a_reply_is_one_verdict_or_none(reply: str, score: int | None) -> None:
-    assert judge.parse_score(reply) is score
+    assert judging.parse_score(reply) is score
 
 
 PIECES = (
@@ -89,16 +90,16 @@ def _replies(seed: int, count: int) -> None:
     draw = random.Random(seed)
     for _ in range(count):
         reply = "".join(draw.choices(PIECES, k=draw.randrange(9)))
-        score = judge.parse_score(reply)
+        score = judging.parse_score(reply)
         if score is not None:
-            told = "".join(judge.strip_reasoning(reply).split())
+            told = "".join(strip_reasoning(reply).split())
             assert f"<score>{score}</score>" in told, reply
             assert f"<score>{1 - score}</score>" not in told, reply
 
 
 def test_no_reply_with_two_verdicts_is_accepted() -> None:
     _replies(0, 2_000)
-    assert judge.parse_score("1" * 1_000_000) is None
+    assert judging.parse_score("1" * 1_000_000) is None
 
 
 @pytest.mark.slow

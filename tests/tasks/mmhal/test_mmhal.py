@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from lmms_causal.errors import UserError
-from lmms_causal.tasks import catalogue, judging
+from lmms_causal.tasks import aggregates, catalogue, judging
 from lmms_causal.tasks.mmhal import scoring
 from lmms_causal.tasks.mmhal.data import TYPES, read_questions
 from lmms_causal.tasks.mmhal.documents import build
@@ -87,10 +87,10 @@ def test_ratings_of_a_judge_by_words(tiny_companions: SimpleNamespace) -> None:
     docs = build("mmhal")
     values = _values(docs, ANSWERS)
     assert values["mmhal_score"] == [5, 1, 3, 5]
-    assert scoring.mean_record(values["mmhal_rating_score"]) == 3.5
-    assert scoring.mean_rating(values["mmhal_hallucination_rate"]) == 1 / 4
-    assert scoring.mean_rating(values["mmhal_adversarial_score"]) == 1
-    assert math.isnan(scoring.mean_rating(values["mmhal_holistic_score"]))
+    assert aggregates.mean_record(values["mmhal_rating_score"]) == 3.5
+    assert aggregates.mean_rating(values["mmhal_hallucination_rate"]) == 1 / 4
+    assert aggregates.mean_rating(values["mmhal_adversarial_score"]) == 1
+    assert math.isnan(aggregates.mean_rating(values["mmhal_holistic_score"]))
     record = values["mmhal_rating_score"][0]
     assert (record["judge"], record["judge_served"]) == ("stub", "stub-0001")
     assert record["judge_host"].startswith("127.0.0.1:")
@@ -106,11 +106,11 @@ def test_without_verdicts_there_is_no_number(
     monkeypatch.setattr(judging, "PAUSES", ())
     tiny_companions.judge.reply = lambda prompt: "Rating: 3 or Rating: 4"
     values = _values(docs, ["one", "two", "three", "four"])
-    assert scoring.count(values["mmhal_judge_failed"]) == 4
-    assert math.isnan(scoring.mean_rating(values["mmhal_score"]))
-    assert math.isnan(scoring.mean_record(values["mmhal_rating_score"]))
-    assert scoring.mean_rating([3.0] * 99 + [math.nan]) == 3  # one in a hundred is tolerated
-    assert math.isnan(scoring.mean_rating([3.0] * 49 + [math.nan]))
+    assert aggregates.count(values["mmhal_judge_failed"]) == 4
+    assert math.isnan(aggregates.mean_rating(values["mmhal_score"]))
+    assert math.isnan(aggregates.mean_record(values["mmhal_rating_score"]))
+    assert aggregates.mean_rating([3.0] * 99 + [math.nan]) == 3  # one in a hundred is tolerated
+    assert math.isnan(aggregates.mean_rating([3.0] * 49 + [math.nan]))
 
 
 def test_an_answer_cannot_close_its_block_or_dictate_a_rating() -> None:

@@ -14,8 +14,9 @@ import pytest
 
 from lmms_causal.errors import UserError
 from lmms_causal.tasks import catalogue, judging
+from lmms_causal.tasks.aggregates import count, mean_rating, mean_record
 from lmms_causal.tasks.choices import strip_reasoning
-from lmms_causal.tasks.mmhal.scoring import count, mean_rating, mean_record
+from lmms_causal.tasks.judging import parse_score
 from lmms_causal.tasks.mucr import documents, judge
 from lmms_causal.tasks.mucr.generated import judged_explanation
 from lmms_causal.tasks.mucr.judged import who_judged
@@ -67,7 +68,7 @@ def _check_replies(seed: int, number: int) -> None:
     draw = random.Random(seed)
     for _ in range(number):
         reply = "".join(draw.choices(PIECES, k=draw.randrange(9)))
-        score = judge.parse_score(reply)
+        score = parse_score(reply)
         assert score in (None, 0, 1)
         if score is not None:
             told = "".join(strip_reasoning(reply).split())
@@ -75,19 +76,19 @@ def _check_replies(seed: int, number: int) -> None:
             assert f"<score>{1 - score}</score>" not in told, reply
         one, other = draw.sample((0, 1), 2)
         noise = reply.replace("<", "(")
-        assert judge.parse_score(f"{noise}\n<score>{one}</score>") == one
-        assert judge.parse_score(f"<score>{one}</score>{noise}<score>{other}</score>") is None
+        assert parse_score(f"{noise}\n<score>{one}</score>") == one
+        assert parse_score(f"<score>{one}</score>{noise}<score>{other}</score>") is None
 
 
 def test_a_reply_is_one_verdict_or_none() -> None:
-    assert {reply: judge.parse_score(reply) for reply in REPLIES} == REPLIES
+    assert {reply: parse_score(reply) for reply in REPLIES} == REPLIES
     _check_replies(0, 1_000)
 
 
 @pytest.mark.slow
 def test_no_reply_of_fifty_thousand_with_two_verdicts_is_accepted() -> None:
     _check_replies(1, 50_000)
-    assert judge.parse_score("<score>1" * 200_000) is None
+    assert parse_score("<score>1" * 200_000) is None
 
 
 def test_an_explanation_cannot_leave_its_block_or_write_its_verdict(tiny_mucr: Path) -> None:

@@ -126,3 +126,37 @@ def test_explanations_take_the_best_reference_and_no_reasoning(tiny_mucr: Path) 
     assert values["exp_score"] == values["exp_rougeL"]["score"] == values["exp_cue_hit"] == 1
     silent = score_explanation(doc, "<think>Paint was spilled.")
     assert silent["exp_score"] == silent["exp_cue_hit"] == 0 and silent["mucr_invalid_rate"] == 1
+
+
+_PIECES = (
+    *("the", "boy", "spilled", "spilling", "paint", "paints", "floor", "spill", "of", "-", "\n"),
+    *("\u202e", "\x00", "🙂", "é", "<think>", "</think>", "ＰＡＩＮＴ", "\u0301" * 9, "'s", "s"),
+)
+
+
+def _check_explanations(rounds: int, seed: int) -> None:
+    draw = random.Random(seed)
+    for _ in range(rounds):
+        wild = "".join(map(chr, draw.choices(range(1, 0x3000), k=draw.randrange(6))))
+        text = " ".join([*draw.choices(_PIECES, k=draw.randrange(8)), wild])
+        other = " ".join(draw.choices(_PIECES[:8], k=draw.randrange(1, 6)))
+        overlap = rouge_l(text, [other])
+        assert 0 <= overlap <= 1 and overlap == rouge_l(other, [text]), text
+        assert (overlap == 1) == (words(text) == words(other)), text
+        assert rouge_l(text, [other, text]) == float(bool(words(text))) or not words(text)
+        assert not names_cue(text, other) or names_cue(f"{wild} {text} {wild}", other), text
+        assert names_cue(f"{text} {other}", other), other
+        assert not names_cue("", other)
+
+
+def test_generated_explanations() -> None:
+    _check_explanations(1_000, seed=0)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_generated_explanations() -> None:
+    _check_explanations(25_000, seed=1)  # four texts each
+    for piece in ("a ", "paint ", "((", "<think>", "\u0301\u0327", "x"):
+        noise = piece * (1_000_000 // len(piece))
+        assert rouge_l(noise, ["the boy spilled paint"]) < 0.1
+        assert names_cue(noise, "paint") == (piece == "paint ")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import random
+import string
 from pathlib import Path
 
 import pytest
@@ -140,3 +142,52 @@ def test_without_folder_and_network_the_remedy_is_named(monkeypatch: pytest.Monk
     monkeypatch.delenv("MULTI_DOC_QA_DIR", raising=False)
     with pytest.raises(UserError, match=r"HF_HUB_OFFLINE.*MULTI_DOC_QA_DIR"):
         fetching.check("multi_doc_qa_30")
+
+
+_PIECES = (
+    *("Red", "red", "RED.", "r e d", "Miss B", "miss   b!", "missb", "barn", "the", "A", "an", "?"),
+    *("I cannot tell.", "\u202e", "\x00", "é", "Ｒｅｄ", "🙂", "''", "\u0301" * 9, "(", "{[", "\t"),
+)
+
+
+def _squad(text: str) -> str:
+    """SQuAD's normal form, sign by sign and word by word."""
+    kept = "".join(sign for sign in text.lower() if sign not in string.punctuation)
+    words, word = [], ""
+    for sign in kept + " ":
+        if sign.isalnum():
+            word += sign
+            continue
+        words.append("" if word in ("a", "an", "the") else word)
+        words.append(" " if sign.isspace() else sign)
+        word = ""
+    return " ".join("".join(words).split())
+
+
+def _check_answers(rounds: int, seed: int) -> None:
+    draw = random.Random(seed)
+    answers = ["Red", "Miss B"]
+    doc = {"id": "10-0-gold-4", "pair_id": "10-0", "answers": answers, "position": 4}
+    doc["segments"] = [""] * 10
+    for _ in range(rounds):
+        wild = "".join(map(chr, draw.choices(range(1, 0x3000), k=draw.randrange(6))))
+        line = " ".join([*draw.choices(_PIECES, k=draw.randrange(6)), wild]).replace("\n", " ")
+        line = line.strip()
+        values = scoring.score_answer(doc, line)
+        expected = any(_squad(answer) in _squad(line) for answer in answers)
+        assert values["qa_score"] == expected, line
+        assert values["qa_invalid_rate"] == (not _squad(line)), line
+        hidden = f"<think>{draw.choice(answers)}</think>{line}\n{draw.choice(answers)}"
+        assert not line or scoring.score_answer(doc, hidden)["qa_score"] == expected, hidden
+        assert scoring.score_answer(doc, f"<think>{line}")["qa_score"] == 0
+
+
+def test_generated_answers_score_as_the_definition_says() -> None:
+    _check_answers(1_000, seed=0)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_generated_answers() -> None:
+    _check_answers(34_000, seed=1)  # three texts each
+    for piece in ("a ", "red", "((", "<think>", "\u0301\u0327", "\n"):
+        scoring.best_subspan_em(piece * (1_000_000 // len(piece)), ["Miss B"])
