@@ -9,7 +9,7 @@ export HF_DATASETS_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test quick lint package clean
+.PHONY: demo test quick lint docs package clean
 
 demo: $(READY)
 	$(BIN)/python -m lmms_causal.demo
@@ -24,6 +24,10 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy lmms_causal tasks interventions kernels
+
+docs: $(READY)
+	$(BIN)/python -m pip install -qq -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	@echo 'Installing into $(VENV); torch is large, this takes some minutes the first time.'

@@ -183,7 +183,7 @@ class MetricComparison:
 
     def _same_answers(self, members: Sequence[int]) -> int:
         pairs = (self.pairs[index] for index in members)
-        return sum(left.response == right.response for left, right in pairs)
+        return sum(left.response.strip() == right.response.strip() for left, right in pairs)
 
     def _row(
         self,

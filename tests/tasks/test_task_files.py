@@ -37,9 +37,8 @@ GROUPS = [name for name in catalogue.names() if catalogue.members(name) != (name
 
 
 TEXT_ONLY = ("judge_pairs", "multi_doc_qa", "centerbench")
-COMPANIONS = ("pope_strict", "mme_subscores", "mme_hallucination", "amber", "vlind", "mmhal")
 TEXT_ONLY += ("ocw", "vcrbench_causal")  # or videos, which are no pictures
-FIRST_VERSION = ("mme_cc", *COMPANIONS)
+LATER_VERSION = ("causal_vqa", "vqa_causal", "vcr_causal")
 SECOND_VERSION = ("mucr", "judge_pairs_names", "judge_pairs_letters")
 
 
@@ -71,9 +70,9 @@ def _labels(name: str, doc: dict) -> list[str]:
 def _version(name: str, output_type: str) -> float:
     if name.startswith(SECOND_VERSION):
         return 1.1
-    if "options" in name or name.startswith((*TEXT_ONLY, *FIRST_VERSION)):
-        return 1.0
-    return 1.1 if output_type == "multiple_choice" else 1.2
+    if name.startswith(LATER_VERSION) and "options" not in name:
+        return 1.1 if output_type == "multiple_choice" else 1.2
+    return 1.0
 
 
 @pytest.mark.parametrize("name", LMMS_EVAL)
