@@ -9,16 +9,19 @@ export HF_DATASETS_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test quick lint docs package clean
+.PHONY: demo test exhaustive quick lint docs package clean
 
 demo: $(READY)
 	$(BIN)/python -m lmms_causal.demo
 
 test: $(READY) lint
+	$(BIN)/python -m pytest -n 2 -m "not exhaustive"
+
+exhaustive: $(READY)
 	$(BIN)/python -m pytest -n 2
 
 quick: $(READY)
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not exhaustive"
 
 lint: $(READY)
 	$(BIN)/ruff check .

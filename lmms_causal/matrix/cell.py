@@ -60,12 +60,22 @@ def main(arguments: Sequence[str]) -> int:
     )
     try:
         code = run(words)
+        _leave_together()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     finally:
         journal.close()
     return code or (0 if finished else 1)
+
+
+def _leave_together() -> None:
+    """Wait for the other ranks and take the group down: a rank that is left with it may abort."""
+    import torch.distributed as distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
 
 
 def _lmms_eval(words: Sequence[str]) -> int:

@@ -63,7 +63,7 @@ def symmetric(values: Iterable[float], count: int = 4) -> Scale:
     """An axis with 0 in its middle that holds finite `values` and ends on ticks."""
     reach = max((abs(value) for value in values if math.isfinite(value)), default=0.0) or 1.0
     step = _step(2 * reach / count)
-    end = step * math.ceil(reach / step - 1e-9)
+    end = max(reach, step * math.ceil(reach / step - 1e-9))  # rounding must not cut a value off
     return Scale(-end, end, _ticks(-end, end, step))
 
 

@@ -141,7 +141,7 @@ def stages(plan: Plan) -> set[str]:
 ALONE = [pair for pair in PAIRS if "+" not in "".join(map(registry.example, pair))]
 
 
-@pytest.mark.slow  # five hundred pairs
+@pytest.mark.exhaustive  # five hundred pairs
 @pytest.mark.parametrize(("one", "other"), ALONE, ids="+".join)
 def test_the_order_in_which_logit_methods_are_named_does_not_matter(one, other, tiny):
     model, processor = tiny("llava")

@@ -158,7 +158,7 @@ def test_is_attention(backend: Backend, name: str, dtype: str) -> None:
     assert [compare(backend, given) for given in cases(name, dtype, False)]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("name", PATTERNS)
 def test_is_attention_whatever_the_grouping(backend: Backend, name: str, dtype: str) -> None:

@@ -77,7 +77,7 @@ def test_says_what_a_processor_lacks(_forgotten, monkeypatch) -> None:
     assert "C++ compiler" in (verify(plain) or "")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("size", [(150, 150, 0), (1, 1100, 1099)], ids=["prefill", "decode"])
 def test_compiled(_forgotten, monkeypatch, tmp_path, size: tuple[int, int, int]) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))

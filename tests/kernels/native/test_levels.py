@@ -35,7 +35,7 @@ def each(own, request, use):
     return one
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("dtype", TYPES)
 def test_is_attention_at_every_level(each, dtype: str) -> None:
     for given in calls(TYPES[dtype]):
@@ -74,7 +74,7 @@ def test_every_number_of_16_bits_is_read_and_written(own, dtype, queries: int) -
     _two_keys_give_the_rounded_mean(dtype, queries)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_every_number_is_read_and_written_at_every_level(each, dtype) -> None:
     for queries in (1, 20):

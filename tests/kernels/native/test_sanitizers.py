@@ -29,7 +29,7 @@ def _runtime() -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("level", ["own", "plain"])
+@pytest.mark.parametrize("level", ["own", pytest.param("plain", marks=pytest.mark.exhaustive)])
 def test_no_memory_error_and_no_undefined_behaviour(own, tmp_path: Path, level: str) -> None:
     if not own.threads:
         pytest.skip("there is no OpenMP here")

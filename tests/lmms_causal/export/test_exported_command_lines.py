@@ -16,7 +16,7 @@ from lmms_causal import tiny_llava
 from lmms_causal.export import export
 from lmms_causal.tasks import roots
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 MODEL = str(tiny_llava.path())
 STOCK = {
