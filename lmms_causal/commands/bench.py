@@ -39,6 +39,15 @@ Patterns are described in docs/patterns.md, definitions in docs/bench.md.
 """
 
 
+class _More(argparse.Action):
+    """Several values instead of the default, and more of them where the option is repeated."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        given = getattr(namespace, self.dest)
+        more = values if given is self.default else [*given, *values]
+        setattr(namespace, self.dest, more)
+
+
 def add_parser(commands: Any) -> None:
     """Add the sub-command."""
     parser = commands.add_parser(
@@ -50,19 +59,43 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--pattern", metavar="P", nargs="+", default=["causal", "window(256)"], help="patterns")
-    add("--length", metavar="N", nargs="+", type=int, default=[1024, 2048], help="keys")
-    add("--dtype", metavar="T", nargs="+", default=["float32"], help="float32, bfloat16, float16")
+    add(
+        "--pattern",
+        metavar="P",
+        nargs="+",
+        action=_More,
+        default=["causal", "window(256)"],
+        help="patterns",
+    )
+    add(
+        "--length",
+        metavar="N",
+        nargs="+",
+        action=_More,
+        type=int,
+        default=[1024, 2048],
+        help="keys",
+    )
+    add(
+        "--dtype",
+        metavar="T",
+        nargs="+",
+        action=_More,
+        default=["float32"],
+        help="float32, bfloat16, float16",
+    )
     add(
         "--backend",
         metavar="B",
         nargs="+",
+        action=_More,
         help="names, auto, sdpa-mask (default: all that can run here but reference and flex)",
     )
     add(
         "--kind",
         metavar="K",
         nargs="+",
+        action=_More,
         default=["causal-self"],
         help="causal-self, causal-cross, noncausal-self, noncausal-cross, or all",
     )
@@ -75,6 +108,7 @@ def add_parser(commands: Any) -> None:
         "--region",
         metavar="NAME:START:STOP",
         nargs="+",
+        action=_More,
         default=[],
         help="where a picture or "
         "question is, for patterns that ask; NAME:START:ROWSxCOLUMNS gives a grid",

@@ -21,7 +21,8 @@ def test_it_prints_a_table_and_writes_json_and_curves(tmp_path, capsys):
     before = torch.get_num_threads()
     code = main(
         [
-            *("bench", "--pattern", "causal", "--length", "100", "200", "--dtype", "bf16"),
+            *("bench", "--pattern", "causal", "--length", "100", "--length", "200"),
+            *("--dtype", "bf16"),
             *("--backend", "sdpa-mask", "--kind", "all", "--queries", "5", *SMALL),
             *("--json", str(out), "--plot", str(plot)),
         ]
