@@ -59,7 +59,7 @@ def test_reproducing_a_paper_as_far_as_it_goes_without_the_model(root, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_adding_a_method(root, tmp_path):
     done = follow(root / "docs/add-a-method.md", tmp_path, checkout(root, tmp_path))
     (passed,) = re.findall(r"(\d+) passed", done.stdout)
@@ -67,7 +67,7 @@ def test_adding_a_method(root, tmp_path):
     assert not (root / "interventions/methods/wiped.py").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_adding_a_task(root, tmp_path):
     done = follow(root / "docs/add-a-task.md", tmp_path, checkout(root, tmp_path))
     assert re.search(r"\d+ passed", done.stdout)

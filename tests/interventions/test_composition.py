@@ -94,7 +94,7 @@ def unrestricted(plan: Plan) -> Plan:
     return replace(plan, increments=increments, temperature=None, control=None, selection=None)
 
 
-@pytest.mark.slow  # five hundred pairs
+@pytest.mark.exhaustive  # five hundred pairs
 @pytest.mark.parametrize(("one", "other"), PAIRS, ids="+".join)
 def test_a_pair_adds_both_increments_to_the_same_logits_or_is_refused(one, other, tiny):
     model, processor = tiny("llava")

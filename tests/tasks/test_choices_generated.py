@@ -160,13 +160,13 @@ def test_generated_answers(parser: str) -> None:
     HOLD[parser](500, seed=0)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("parser", HOLD)
 def test_a_hundred_thousand_generated_answers(parser: str) -> None:
     HOLD[parser](25_000, seed=1)  # four to five texts each
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "piece",
     [

@@ -25,7 +25,7 @@ from lmms_causal.compare import (
 )
 from lmms_causal.compare.verdict import outcome
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 _SIMULATIONS = 1000
 _PAIRS = (

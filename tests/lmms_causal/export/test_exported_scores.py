@@ -58,7 +58,7 @@ def _benchmarks() -> list[Any]:
         pytest.param(
             harness,
             folder.name,
-            marks=() if (harness, folder.name) in QUICK else pytest.mark.slow,
+            marks=() if (harness, folder.name) in QUICK else pytest.mark.exhaustive,
             id=f"{harness}-{folder.name}",
         )
         for harness in HARNESSES
