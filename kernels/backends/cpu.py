@@ -11,8 +11,8 @@ from torch import Tensor
 from lmms_causal.errors import UserError
 from lmms_causal.kernels.backends.problem import Problem
 from lmms_causal.kernels.native import abi
-from lmms_causal.kernels.native.library import library
-from lmms_causal.kernels.native.library import missing as library_missing
+from lmms_causal.kernels.native.loading import library
+from lmms_causal.kernels.native.loading import missing as library_missing
 from lmms_causal.kernels.patterns import TilePlan, key_ranges, tile_plan
 
 __all__ = ["BACKEND", "launch"]

@@ -5,6 +5,6 @@ decode.cpp    a few queries: ranges of keys
 products.h, packing.h, softmax.h, vectors.h, memory.h   what they are made of
 features.cpp, peak.cpp   what the processor can do
 abi.h, abi.py            the interface, on both sides
-build.py, library.py     compile it, load it
+build.py, loading.py     compile it, load it
 commands.py              compile it into wheels
 """

@@ -15,7 +15,7 @@ import torch
 from lmms_causal import __version__
 from lmms_causal.bench.timing import timed
 from lmms_causal.kernels.native.abi import TYPES
-from lmms_causal.kernels.native.library import library, peak_flops
+from lmms_causal.kernels.native.loading import library, peak_flops
 
 __all__ = ["Peak", "describe", "load_average", "measured_peak", "native_peak"]
 

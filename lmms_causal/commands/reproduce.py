@@ -55,8 +55,8 @@ def add_parser(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     # Here, not above: adding the sub-command must not cost the start of NumPy and the harnesses.
+    from lmms_causal.reproduce.catalogue import all_recipes, find_recipes
     from lmms_causal.reproduce.commands import Changes, jobs
-    from lmms_causal.reproduce.library import all_recipes, find_recipes
     from lmms_causal.reproduce.recipe import read_recipe
     from lmms_causal.reproduce.reporting import listing, plan_text
 

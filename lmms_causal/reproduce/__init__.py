@@ -1,7 +1,7 @@
 """Published numbers of the methods, as recipes: what to run, and what should come out.
 
 A recipe is a YAML file of ``recipes/``, one for a method and a benchmark (`recipe.py` says what it
-holds, `library.py` finds it). `commands.py` turns it into command lines of a harness, `running.py`
+holds, `catalogue.py` finds it). `commands.py` turns it into commands of a harness, `running.py`
 runs them, `measuring.py` computes our numbers with intervals from the harness's own files, and
 `reporting.py` prints them beside the published ones. A number that was not read in a source is no
 target: such a recipe says what is missing.

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lmms_causal.kernels.backends import cpu
-from lmms_causal.kernels.native.library import Library, library, missing
+from lmms_causal.kernels.native.loading import Library, library, missing
 
 for _folder in (Path(__file__).parent, Path(__file__).parents[1] / "backends"):
     sys.path.insert(0, str(_folder))

@@ -16,7 +16,7 @@ from lmms_causal.kernels.backends import cpu
 from lmms_causal.kernels.backends.problem import Problem
 from lmms_causal.kernels.backends.reference import BACKEND as REFERENCE
 from lmms_causal.kernels.native import abi
-from lmms_causal.kernels.native.library import Library
+from lmms_causal.kernels.native.loading import Library
 from lmms_causal.kernels.patterns import key_ranges, tile_plan
 
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

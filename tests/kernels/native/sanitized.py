@@ -16,7 +16,7 @@ import native_calls
 import torch
 
 from lmms_causal.kernels.backends import cpu
-from lmms_causal.kernels.native.library import Library, _openmp
+from lmms_causal.kernels.native.loading import Library, _openmp
 
 torch.set_num_threads(2)
 assert _openmp()

@@ -10,7 +10,7 @@ from attention_cases import SPECIAL, context, problem
 from native_calls import TYPES, calls, check
 
 from lmms_causal.kernels.backends import cpu
-from lmms_causal.kernels.native import library as loading
+from lmms_causal.kernels.native import loading as loading
 from lmms_causal.kernels.native.build import LEVELS, name
 
 WAYS = [(level, threads) for level in range(len(LEVELS)) for threads in (True, False)]

@@ -11,7 +11,7 @@ from native_calls import TYPES
 
 from lmms_causal.kernels.backends import cpu
 from lmms_causal.kernels.backends.problem import Problem
-from lmms_causal.kernels.native import library as loading
+from lmms_causal.kernels.native import loading as loading
 
 
 def _problems(dtype: torch.dtype) -> list[Problem]:

@@ -16,7 +16,7 @@ import lmms_causal.tasks
 from lmms_causal.errors import UserError
 from lmms_causal.interventions import registry
 from lmms_causal.interventions.spec import parse
-from lmms_causal.reproduce.library import FOLDER, all_recipes, find_recipes
+from lmms_causal.reproduce.catalogue import FOLDER, all_recipes, find_recipes
 from lmms_causal.reproduce.recipe import Recipe, read_recipe
 from lmms_causal.tasks import roots
 

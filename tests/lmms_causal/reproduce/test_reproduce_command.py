@@ -11,8 +11,8 @@ import pytest
 
 from lmms_causal.cli import main
 from lmms_causal.reproduce import running
+from lmms_causal.reproduce.catalogue import find_recipes
 from lmms_causal.reproduce.commands import Changes, jobs
-from lmms_causal.reproduce.library import find_recipes
 from lmms_causal.reproduce.running import run_all
 
 

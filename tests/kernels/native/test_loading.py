@@ -19,7 +19,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from lmms_causal.errors import UserError
 from lmms_causal.kernels.attention import attention, explain
 from lmms_causal.kernels.native import build as building
-from lmms_causal.kernels.native import library as loading
+from lmms_causal.kernels.native import loading as loading
 from lmms_causal.kernels.native.build import CannotCompile
 
 Q = torch.randn(1, 2, 70, 16, generator=torch.Generator().manual_seed(0))
@@ -193,7 +193,7 @@ _PROCESS = """
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from lmms_causal.kernels.attention import attention
-from lmms_causal.kernels.native.library import library
+from lmms_causal.kernels.native.loading import library
 q = torch.randn(1, 2, 200, 32)
 out = attention(q, q, q, backend="cpu")
 torch.testing.assert_close(out, scaled_dot_product_attention(q, q, q, is_causal=True))
