@@ -94,7 +94,7 @@ def unrestricted(plan: Plan) -> Plan:
     return replace(plan, increments=increments, temperature=None, control=None, selection=None)
 
 
-@pytest.mark.exhaustive  # five hundred pairs
+@pytest.mark.slow  # five hundred pairs
 @pytest.mark.parametrize(("one", "other"), PAIRS, ids="+".join)
 def test_a_pair_adds_both_increments_to_the_same_logits_or_is_refused(one, other, tiny):
     model, processor = tiny("llava")
@@ -141,7 +141,7 @@ def stages(plan: Plan) -> set[str]:
 ALONE = [pair for pair in PAIRS if "+" not in "".join(map(registry.example, pair))]
 
 
-@pytest.mark.exhaustive  # five hundred pairs
+@pytest.mark.slow  # five hundred pairs
 @pytest.mark.parametrize(("one", "other"), ALONE, ids="+".join)
 def test_the_order_in_which_logit_methods_are_named_does_not_matter(one, other, tiny):
     model, processor = tiny("llava")
