@@ -1,17 +1,18 @@
-"""The real command lines, offline, with the bundled model: as a user types them."""
+"""The real command lines, offline, with the bundled model, in a Python started for each."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from lmms_causal.commands import stubs
 from lmms_causal.tasks import roots
+from lmms_causal.testing import command_line
 
 pytestmark = pytest.mark.slow
 VCD = "vcd(alpha=1.0;beta=0.1;noise_step=500;seed=0;without_image=refuse;variant=paper)"
@@ -19,12 +20,7 @@ MODEL = "pretrained=lmms-causal/tiny-llava"
 TASK = "causal_vqa_mini_presence"
 
 
-def typed(program: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run an installed script."""
-    command = [str(Path(sys.executable).with_name(program)), *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **variables}, check=False
-    )
+typed = partial(command_line.typed, fresh=True)
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from lmms_causal.tasks import catalogue
+from lmms_causal.testing.command_line import typed
 
 pytestmark = pytest.mark.slow
 MODEL = "pretrained=lmms-causal/tiny-llava"
@@ -20,12 +18,6 @@ TASKS = (
     *("pope_strict_gqa_random_blind", "mme_subscores", "mme_hallucination_blind"),
     *("amber_discriminative", "amber_generative", "vlind", "vlind_blind", "mmhal", "mmhal_blind"),
 )
-
-
-def typed(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run an installed script with the variables that the fixtures have set."""
-    command = [str(Path(sys.executable).with_name(program)), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
 
 
 def _numbers(file: Path) -> dict[str, dict[str, float]]:

@@ -7,9 +7,6 @@ many tasks on the stand-in data, with a model that can take them.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +16,7 @@ import yaml
 
 from lmms_causal.tasks import HARNESSES, catalogue, roots
 from lmms_causal.tasks.causal_vqa import data
+from lmms_causal.testing.command_line import typed
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +60,7 @@ RUNS = _runs()
 STAND_IN = """
 from pathlib import Path
 from lmms_causal.tasks.causal_vqa import data
+from lmms_causal.testing.command_line import typed
 data.MANIFEST = Path({manifest!r})
 """
 
@@ -76,14 +75,13 @@ def test_no_task_is_left_out() -> None:
 def _command(run: str, saved: Callable[[str], str]) -> list[str]:
     model = {"text": "qwen2", "video": "qwen2_5_vl"}.get(run.rpartition("-")[2])
     arguments = f"pretrained={saved(model) if model else 'lmms-causal/tiny-llava'}"
-    scripts = Path(sys.executable).parent
     if run.startswith("lm-eval"):
         kind = "causal" if model else "causal-multimodal"
-        command = [str(scripts / "lmms-causal"), "lm-eval", "run", "--model", kind]
+        command = ["lmms-causal", "lm-eval", "run", "--model", kind]
         return [*command, "--apply_chat_template", "--model_args", arguments]
     arguments += ",num_frames=12" if run.endswith("video") else ""
     forced = ["--force_simple"] if run.endswith("choices") else []
-    return [str(scripts / "lmms-eval"), "--model", "causal", "--model_args", arguments, *forced]
+    return ["lmms-eval", "--model", "causal", "--model_args", arguments, *forced]
 
 
 @pytest.mark.parametrize("run", RUNS)
@@ -102,19 +100,11 @@ def test_a_task_typed_is_run_and_scored(
     tiny_walls: Path,
 ) -> None:
     tasks = RUNS[run]
-    (tmp_path / "start").mkdir()
-    code = STAND_IN.format(manifest=str(data.MANIFEST))
-    (tmp_path / "start" / "sitecustomize.py").write_text(code, encoding="utf-8")
     limit = "max_gen_toks=2" if run.startswith("lm-eval") else "max_new_tokens=2"
-    done = subprocess.run(
-        [
-            *(*_command(run, saved), "--tasks", ",".join(tasks), "--limit", "2"),
-            *("--gen_kwargs", limit, "--log_samples", "--output_path", str(tmp_path / "out")),
-        ],
-        env={**os.environ, "PYTHONPATH": str(tmp_path / "start")},
-        capture_output=True,
-        text=True,
-        check=False,
+    done = typed(
+        *(*_command(run, saved), "--tasks", ",".join(tasks), "--limit", "2"),
+        *("--gen_kwargs", limit, "--log_samples", "--output_path", str(tmp_path / "out")),
+        prelude=STAND_IN.format(manifest=str(data.MANIFEST)),
     )
     assert done.returncode == 0, done.stderr[-3000:]
     (file,) = (tmp_path / "out").rglob("*results*.json")

@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from lmms_causal.tasks import roots
+from lmms_causal.testing.command_line import typed
 
 pytestmark = pytest.mark.slow
 
 
 def _run(harness: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    module = {"lmms-eval": ["lmms_eval"], "lm-eval": ["lm_eval", "run"]}[harness]
-    return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            *module,
-            "--model",
-            "dummy",
-            "--include_path",
-            str(roots(harness)),
-            *arguments,
-        ],
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    program = {"lmms-eval": ("lmms-eval",), "lm-eval": ("lm-eval", "run")}[harness]
+    ours = ("--model", "dummy", "--include_path", str(roots(harness)))
+    return typed(*program, *ours, *arguments, **variables)
 
 
 def test_lmms_eval_writes_scores_with_errors_clustered_by_scene(tmp_path: Path) -> None:

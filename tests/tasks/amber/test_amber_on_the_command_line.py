@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+from lmms_causal.testing.command_line import typed
 
 pytestmark = pytest.mark.slow
 START = {
@@ -23,10 +21,8 @@ def test_a_missing_matcher_is_one_line_before_a_model_is_loaded(
 ) -> None:
     monkeypatch.setenv("AMBER_SPACY_MODEL", "no_such_model")
     program, *arguments = START[harness]
-    command = [str(Path(sys.executable).with_name(program)), *arguments]
-    command += ["--model_args", "pretrained=lmms-causal/tiny-llava"]
-    command += ["--tasks", "amber_generative_official"]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
+    arguments += ["--model_args", "pretrained=lmms-causal/tiny-llava"]
+    done = typed(program, *arguments, "--tasks", "amber_generative_official")
     output = done.stdout + done.stderr
     assert done.returncode != 0
     assert "Traceback" not in output and "Loading weights" not in output

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from lmms_causal.testing.command_line import typed
+
 pytestmark = pytest.mark.slow
-
-SCRIPTS = Path(sys.executable).parent
-
-
-def _run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(SCRIPTS / arguments[0]), *arguments[1:]],
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def _curve(folder: Path) -> str:
-    run = _run("lmms-causal", "centerbench", "curve", str(folder))
+    run = typed("lmms-causal", "centerbench", "curve", str(folder))
     assert run.returncode == 0, run.stderr
     return run.stdout
 
@@ -38,7 +25,7 @@ def test_lm_eval_asks_a_text_model_and_the_curve_reads_it(
     arguments = ["lm-eval", "run", "--model", "causal", "--apply_chat_template", "--log_samples"]
     arguments += ["--model_args", f"pretrained={saved('qwen2')}", "--tasks", "centerbench"]
     arguments += ["--gen_kwargs", "max_gen_toks=4", "--output_path", str(tmp_path)]
-    run = _run("lmms-causal", *arguments)
+    run = typed("lmms-causal", *arguments)
     assert run.returncode == 0, run.stderr
     (file,) = tmp_path.rglob("results_*.json")
     scores = json.loads(file.read_text())["results"]["centerbench"]
@@ -52,7 +39,7 @@ def test_lmms_eval_asks_the_bundled_model_and_the_curve_reads_it(
     arguments = ["--model", "causal", "--model_args", "pretrained=lmms-causal/tiny-llava"]
     arguments += ["--tasks", "centerbench", "--limit", "12", "--log_samples"]
     arguments += ["--gen_kwargs", "max_new_tokens=4", "--output_path", str(tmp_path)]
-    run = _run("lmms-eval", *arguments)
+    run = typed("lmms-eval", *arguments)
     assert run.returncode == 0, run.stderr
     (file,) = tmp_path.rglob("*_results.json")
     scores = json.loads(file.read_text())["results"]["centerbench"]
@@ -67,7 +54,7 @@ def test_missing_files_end_a_run_with_one_line(harness: str, saved: Callable[[st
     if harness == "lm-eval":
         model, command = saved("qwen2"), ["lmms-causal", "lm-eval", "run"]
     arguments = ["--model", "causal", "--model_args", f"pretrained={model}"]
-    run = _run(*command, *arguments, "--tasks", "centerbench", CENTERBENCH_DIR="/no/such/folder")
+    run = typed(*command, *arguments, "--tasks", "centerbench", CENTERBENCH_DIR="/no/such/folder")
     assert run.returncode != 0 and "Traceback" not in run.stderr
     last = run.stderr.strip().splitlines()[-1]
     assert last.startswith("error: CENTERBENCH_DIR=/no/such/folder has no file")

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from lmms_causal.testing.command_line import typed
+
 pytestmark = pytest.mark.slow
 
 TASKS = "ocw,ocw_randomized_grouping_3shot"
 HARNESSES = {
-    "lm-eval": ("lmms_causal.cli", "lm-eval", "run", "--apply_chat_template", "max_gen_toks=8"),
-    "lmms-eval": ("lmms_eval", "max_new_tokens=8"),
+    "lm-eval": ("lmms-causal", "lm-eval", "run", "--apply_chat_template", "max_gen_toks=8"),
+    "lmms-eval": ("lmms-eval", "max_new_tokens=8"),
 }
 
 
@@ -25,16 +24,10 @@ def test_walls_are_asked_and_scored(
     harness: str, tmp_path: Path, tiny_walls: Path, saved: Callable[[str], str]
 ) -> None:
     *command, limit = HARNESSES[harness]
-    run = subprocess.run(
-        [
-            *(sys.executable, "-m", *command, "--model", "causal", "--gen_kwargs", limit),
-            *("--model_args", f"pretrained={saved('llama')}", "--tasks", TASKS),
-            *("--output_path", str(tmp_path)),
-        ],
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-        check=False,
+    run = typed(
+        *(*command, "--model", "causal", "--gen_kwargs", limit),
+        *("--model_args", f"pretrained={saved('llama')}", "--tasks", TASKS),
+        *("--output_path", str(tmp_path)),
     )
     assert run.returncode == 0, run.stderr
     (file,) = [*tmp_path.rglob("results_*.json"), *tmp_path.rglob("*_results.json")]

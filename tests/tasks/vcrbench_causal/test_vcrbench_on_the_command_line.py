@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from lmms_causal.testing.command_line import typed
+
 pytestmark = pytest.mark.slow
-
-
-def _run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *arguments],
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def _asked(folder: Path) -> dict[str, dict]:
@@ -36,8 +25,8 @@ def test_lmms_eval_shows_videos(
     model = f"pretrained={saved('qwen2_5_vl')},num_frames=12{method}"
     tasks = "vcrbench_causal,vcrbench_causal_renamed"
     tasks += "" if method else ",vcrbench_causal_blind,vcrbench_causal_renamed_blind"
-    run = _run(
-        *("lmms_eval", "--model", "causal", "--model_args", model, "--tasks", tasks),
+    run = typed(
+        *("lmms-eval", "--model", "causal", "--model_args", model, "--tasks", tasks),
         *("--gen_kwargs", "max_new_tokens=8", "--output_path", str(tmp_path), "--log_samples"),
     )
     assert run.returncode == 0, run.stderr
@@ -52,8 +41,8 @@ def test_lmms_eval_shows_videos(
 def test_lm_eval_asks_without_videos(
     tmp_path: Path, tiny_videos: Path, saved: Callable[[str], str]
 ) -> None:
-    run = _run(
-        *("lmms_causal.cli", "lm-eval", "run", "--model", "causal", "--apply_chat_template"),
+    run = typed(
+        *("lmms-causal", "lm-eval", "run", "--model", "causal", "--apply_chat_template"),
         *("--model_args", f"pretrained={saved('llama')}", "--gen_kwargs", "max_gen_toks=8"),
         *("--tasks", "vcrbench_causal_blind,vcrbench_causal_renamed_blind"),
         *("--output_path", str(tmp_path)),
@@ -68,8 +57,8 @@ def test_lm_eval_asks_without_videos(
 def test_a_missing_video_is_one_line_before_a_model_is_loaded(tiny_videos: Path) -> None:
     (tiny_videos / "videos" / "video_3.mp4").unlink()
     model = "pretrained=lmms-causal/tiny-llava"
-    run = _run(
-        *("lmms_eval", "--model", "causal", "--model_args", model, "--tasks", "vcrbench_causal")
+    run = typed(
+        *("lmms-eval", "--model", "causal", "--model_args", model, "--tasks", "vcrbench_causal")
     )
     assert run.returncode == 1
     last = run.stderr.strip().splitlines()[-1]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from lmms_causal.testing.command_line import typed
 
 pytestmark = pytest.mark.slow
 
@@ -20,13 +20,7 @@ def _lmms_eval(
 ) -> subprocess.CompletedProcess[str]:
     command = ["--model", model, "--model_args", arguments, "--tasks", tasks]
     command += ["--gen_kwargs", options, "--log_samples", "--output_path", str(folder)]
-    return subprocess.run(
-        [str(Path(sys.executable).with_name("lmms-eval")), *command],
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return typed("lmms-eval", *command)
 
 
 def _samples(folder: Path, task: str) -> list[dict[str, Any]]:
