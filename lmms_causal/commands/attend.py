@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from lmms_causal.commands import model_options
 from lmms_causal.errors import UserError
 
 __all__ = ["add_parser"]
@@ -37,8 +38,8 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    model_options.add_model(parser)
     add = parser.add_argument
-    add("model", metavar="MODEL", help="hub id, folder, or lmms-causal/tiny-llava (bundled)")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--prompt", metavar="TEXT", help="the user's words")
     what.add_argument(
@@ -66,30 +67,15 @@ def add_parser(commands: Any) -> None:
     add("--apply-chat-template", action="store_true", help="with --effect, of a text model")
     add("--output", metavar="DIR", type=Path, help="write tables and records here")
     add("--pictures", action="store_true", help="draw them too; needs Matplotlib")
-    add("--dtype", default="auto", help="torch dtype (default: the checkpoint's)")
-    add("--device", help="e.g. cuda:1 or cpu (default: the best there is)")
-    add("--attn-implementation", help="sdpa or eager")
-    add("--trust-remote-code", action="store_true", help="run code that comes with the model")
-    add("--revision", default="main", help="branch, tag or commit on the hub")
-    add("--chat-template", metavar="FILE", type=Path, help="use instead of the model's own")
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    # Here, not above: adding the sub-command must not cost the start of torch.
-    from lmms_causal.models.loading import Checkpoint
-
     _check(arguments)
-    checkpoint = Checkpoint(
-        arguments.model,
-        revision=arguments.revision,
-        dtype=arguments.dtype,
-        device=arguments.device,
-        attn_implementation=arguments.attn_implementation,
-        trust_remote_code=arguments.trust_remote_code,
-    )
+    checkpoint = model_options.checkpoint(arguments)
     if arguments.effect is not None:
         return _effects(arguments, checkpoint)
+    # Here, not above: adding the sub-command must not cost the start of torch.
     from lmms_causal.attend.analyses import chosen
     from lmms_causal.attend.findings import Settings
     from lmms_causal.attend.reporting import text_of
@@ -102,7 +88,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.statistics is not None:
         names = list(chosen([it.strip() for it in arguments.statistics.split(",") if it.strip()]))
     given = _documents(arguments)
-    subject = Subject.load(checkpoint, arguments.interventions, _template(arguments.chat_template))
+    template = model_options.chat_template(arguments)
+    subject = Subject.load(checkpoint, arguments.interventions, template)
     results = analyse(
         subject,
         given if given is not None else _haystacks(arguments, subject.encoder.tokenizer),
@@ -173,15 +160,6 @@ def _haystacks(arguments: argparse.Namespace, tokenizer: Any) -> Any:
     if not all(it.isdigit() for it in lengths):
         raise UserError(f"--haystack {arguments.haystack}: give lengths in tokens, as in 512,1024")
     return haystacks(tokenizer, [int(it) for it in lengths], arguments.depths, arguments.seed)
-
-
-def _template(file: Path | None) -> str | None:
-    if file is None:
-        return None
-    try:
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--chat-template {file}: cannot be read ({error.strerror})") from None
 
 
 def _effects(arguments: argparse.Namespace, checkpoint: Any) -> int:

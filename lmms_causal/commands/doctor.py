@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lmms_causal.commands import model_options
 from lmms_causal.errors import UserError
 
 __all__ = ["add_parser", "report_on"]
@@ -29,37 +30,14 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "model", metavar="MODEL", help="hub id, folder, or lmms-causal/tiny-llava (bundled)"
-    )
-    parser.add_argument("--dtype", default="auto", help="torch dtype (default: the checkpoint's)")
-    parser.add_argument("--device", help="e.g. cuda:1 or cpu (default: the best there is)")
-    parser.add_argument("--attn-implementation", help="e.g. sdpa or eager")
-    parser.add_argument(
-        "--trust-remote-code", action="store_true", help="run code that comes with the model"
-    )
-    parser.add_argument("--revision", default="main", help="branch, tag or commit on the hub")
-    parser.add_argument(
-        "--chat-template", metavar="FILE", type=Path, help="use instead of the model's own"
-    )
+    model_options.add_model(parser)
     parser.add_argument("--json", metavar="OUT", type=Path, help="also write the findings to OUT")
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    # Here, not above: adding the sub-command must not cost the start of torch.
-    from lmms_causal.models.loading import Checkpoint
-
-    template = _template(arguments.chat_template)
-    checkpoint = Checkpoint(
-        arguments.model,
-        revision=arguments.revision,
-        dtype=arguments.dtype,
-        device=arguments.device,
-        attn_implementation=arguments.attn_implementation,
-        trust_remote_code=arguments.trust_remote_code,
-    )
-    report = report_on(checkpoint, template)
+    template = model_options.chat_template(arguments)
+    report = report_on(model_options.checkpoint(arguments), template)
     print(_text(report))
     if arguments.json is not None:
         text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
@@ -70,15 +48,6 @@ def _run(arguments: argparse.Namespace) -> int:
                 f"--json {arguments.json}: cannot be written ({error.strerror})"
             ) from None
     return int(any(check["identical"] is False for check in report["off"]))
-
-
-def _template(file: Path | None) -> str | None:
-    if file is None:
-        return None
-    try:
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--chat-template {file}: cannot be read ({error.strerror})") from None
 
 
 def report_on(checkpoint: Any, chat_template: str | None = None) -> dict[str, Any]:
