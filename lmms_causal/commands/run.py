@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ examples:
   lmms-causal run plan.yaml --sensitivity vcd.alpha=0,0.5,1,2 --control
 
 The plan is described in docs/run-a-matrix.md. Exit code: 0, or 1 if a cell failed, or 2 for a
-mistake in plan or options.
+mistake in plan or options or a folder that cannot be written to, or 130 or 143 if it was stopped.
 """
 
 
@@ -67,10 +66,10 @@ def add_parser(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     # Here, not above: adding the sub-command must not cost the start of torch.
     from lmms_causal.matrix.cells import cells_of
-    from lmms_causal.matrix.outcomes import compare_cells, options_of
+    from lmms_causal.matrix.outcomes import options_of
     from lmms_causal.matrix.plan import read_plan
-    from lmms_causal.matrix.progress import Progress
-    from lmms_causal.matrix.running import is_done, run_cells
+    from lmms_causal.matrix.running import is_done
+    from lmms_causal.matrix.stopping import Stopped, stoppable
     from lmms_causal.matrix.task_names import check_names
     from lmms_causal.matrix.variants import expand
 
@@ -91,29 +90,42 @@ def _run(arguments: argparse.Namespace) -> int:
             print(f"# {note}")
         return 0
 
-    from lmms_causal.matrix.manifest import check_versions, write_manifest
+    try:
+        with stoppable():
+            return _evaluate(plan, cells, notes, output)
+    except Stopped as stopped:
+        print(
+            f"stopped ({stopped.name}); the same command goes on with the answers that are kept",
+            file=sys.stderr,
+        )
+        return stopped.exit_code
 
-    check_versions(output)
-    write_manifest(output, plan, cells, notes)
-    shutil.copyfile(plan.path, output / "plan.yaml")
+
+def _evaluate(plan: Any, cells: Any, notes: list[str], output: Path) -> int:
+    from lmms_causal.matrix.manifest import start, write_manifest
+    from lmms_causal.matrix.outcomes import compare_cells
+    from lmms_causal.matrix.progress import Progress
+    from lmms_causal.matrix.running import run_cells
+
+    start(output, plan, cells, notes)
     price = plan.price_per_hour
     progress = Progress(len({c.folder for c in cells}), plan.launch.processes, price)
     for note in notes:
         progress.say(note)
     outcome = run_cells(cells, progress)
     write_manifest(output, plan, cells, notes)
+    if outcome.failed:
+        for title, reason in outcome.failed.items():
+            print(f"failed: {title}: {reason}", file=sys.stderr)
+        print("the same command tries them again; cells that are done are kept", file=sys.stderr)
     if outcome.taken:
         print(
             f"{len(outcome.taken)} cells are being evaluated by another run, which compares when "
             "it is done",
             file=sys.stderr,
         )
-        return 0
-    if outcome.failed:
-        for title, reason in outcome.failed.items():
-            print(f"failed: {title}: {reason}", file=sys.stderr)
-        print("the same command tries them again; cells that are done are kept", file=sys.stderr)
-        return 1
+    if outcome.failed or outcome.taken:
+        return 1 if outcome.failed else 0
     _, text = compare_cells(plan, cells, output)
     sys.stdout.write(text)
     print(f"everything is in {output}", file=sys.stderr)
@@ -122,10 +134,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _with_options(plan: Any, arguments: argparse.Namespace) -> Any:
     """The plan with what the command line says in its place."""
+    from lmms_causal.matrix.plan_values import documents
+
     if arguments.limit is not None:
-        if arguments.limit <= 0:
-            raise UserError(f"--limit {arguments.limit:g}: take more than 0, or leave it out")
-        limit = int(arguments.limit) if arguments.limit >= 1 else arguments.limit
+        limit = documents(arguments.limit, f"--limit {arguments.limit:g}")
         plan = dataclasses.replace(plan, settings=dataclasses.replace(plan.settings, limit=limit))
     if arguments.processes is not None:
         if arguments.processes < 1 or plan.launch.command:

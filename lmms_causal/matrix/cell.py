@@ -9,7 +9,6 @@ files, which lmms-eval's own exit code does not say.
 from __future__ import annotations
 
 import functools
-import json
 import os
 import socket
 import sys
@@ -22,12 +21,18 @@ from typing import Any
 from lmms_causal.command_line import one_line_errors
 from lmms_causal.errors import UserError
 from lmms_causal.matrix.costs import Costs
+from lmms_causal.matrix.delivery import undelivered
+from lmms_causal.matrix.documents import check_documents
 from lmms_causal.matrix.journal import Journal
+from lmms_causal.matrix.locking import Lock
 
-__all__ = ["PARENT", "main"]
+__all__ = ["PARENT", "RANKS", "main", "process_name"]
 
 PARENT = "LMMS_CAUSAL_RUN"
-"""Environment variable with ``host:pid`` of the run; when that is gone the cell ends."""
+"""Environment variable with the `process_name` of the run; when that is gone the cell ends."""
+
+RANKS = "ranks"
+"""File in the cell's folder that its processes share a lock of, also those of a launcher."""
 
 _CHUNK = 32  # documents, where the batch size is found by trying
 
@@ -36,8 +41,9 @@ def main(arguments: Sequence[str]) -> int:
     """Evaluate one cell; returns the exit code."""
     folder, _, harness, *words = arguments
     _end_with(os.environ.get(PARENT, ""))
+    alive = Lock.wait(Path(folder) / RANKS, shared=True)  # until the last of us is gone
     sys.argv = [harness, *words]  # what decides how mistakes are shown
-    finished: list[bool] = []
+    finished: list[dict[str, int]] = []
     journal = Journal(Path(folder) / "journal", int(os.environ.get("RANK", 0)))
     documents = _option(words, "--batch_size")
     size = int(documents) if documents.isdigit() else _CHUNK
@@ -60,13 +66,25 @@ def main(arguments: Sequence[str]) -> int:
     )
     try:
         code = run(words)
+        for samples in finished:
+            _check_delivery(Path(folder) / "results", samples)
         _leave_together()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     finally:
         journal.close()
+        alive.release()
     return code or (0 if finished else 1)
+
+
+def _check_delivery(results: Path, samples: dict[str, int]) -> None:
+    """Refuse half of the harness's files; ranks that write none have no samples."""
+    if samples and (missing := undelivered(results, samples)):
+        raise UserError(
+            f"{results}: the harness could not write {missing}; make room, and the same command "
+            "writes them from the answers that are kept"
+        )
 
 
 def _leave_together() -> None:
@@ -100,24 +118,29 @@ def _journaling(
     journal: Journal,
     documents: int,
     costs: Costs,
-    finished: list[bool],
+    finished: list[dict[str, int]],
 ) -> Callable[..., Any]:
-    """The evaluator, with the journal on the model it is given."""
+    """The evaluator, with the journal on the model it is given.
+
+    When it has evaluated, ``finished`` gets what this process has to write: samples by task.
+    """
     from lmms_causal.matrix.journaling import put_on
 
     first = int(os.environ.get("RANK", 0)) == 0
+    check = one_line_errors(check_documents)
 
     @functools.wraps(evaluate)
     def evaluated(*args: Any, **kwargs: Any) -> Any:
         lm = kwargs["lm"]
-        if first:
-            _check_documents(folder, kwargs)
+        limit, offset = kwargs.get("limit"), kwargs.get("offset") or 0
+        check(folder, costs.harness, kwargs["task_dict"], limit, offset)
         put_on(lm, journal, documents, functools.partial(costs.of_chunk, lm))
         results = evaluate(*args, **kwargs)
         if first:
             costs.restore(lm, journal.costs())
             _sort_samples(results)
-        finished.append(True)
+        samples = (results or {}).get("samples") or {} if first else {}
+        finished.append({task: len(rows) for task, rows in samples.items()})
         return results
 
     return evaluated
@@ -127,33 +150,6 @@ def _sort_samples(results: Any) -> None:
     """Put samples into the order of the documents; ranks deliver theirs one after the other."""
     for samples in ((results or {}).get("samples") or {}).values():
         samples.sort(key=lambda sample: sample["doc_id"])
-
-
-@one_line_errors
-def _check_documents(folder: Path, given: dict[str, Any]) -> None:
-    """Keep what the cell's documents are; refuse to mix answers about other ones.
-
-    Raises:
-        UserError: a task or its data changed since the first attempt.
-    """
-    from lmms_causal.matrix.documents import describe, tasks_in
-
-    found = {
-        name: describe(task, given.get("limit"), given.get("offset") or 0)
-        for name, task in tasks_in(given["task_dict"])
-    }
-    file = folder / "documents.json"
-    if file.exists():
-        before = json.loads(file.read_text(encoding="utf-8"))
-        for name in sorted(before.keys() | found.keys()):
-            if before.get(name) != found.get(name):
-                raise UserError(
-                    f"task {name}: its documents or settings are not those that this cell was "
-                    f"started with; delete {folder} to evaluate it anew"
-                )
-    temporary = file.with_suffix(".new")
-    temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, file)
 
 
 def _look_in_our_folder_only(tasks: str, elsewhere: bool) -> None:
@@ -177,10 +173,24 @@ def _look_in_our_folder_only(tasks: str, elsewhere: bool) -> None:
     TaskManager.initialize_tasks = initialize_tasks
 
 
+def process_name(pid: int) -> str:
+    """Return a name of a process of this machine, by which a cell's processes find their run.
+
+    Containers may share the machine's name and not its process ids, so these have their space's.
+    """
+    try:
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        space = ""
+    return f"{socket.gethostname()}/{space}/{pid}"
+
+
 def _end_with(parent: str) -> None:
     """End this process soon after the run that started it, however that ended."""
-    host, _, pid = parent.rpartition(":")
-    if host != socket.gethostname() or not pid.isdigit():
+    _, _, pid = parent.rpartition("/")
+    if not pid.isdigit() or process_name(int(pid)) != parent:
+        return  # on another machine; a launcher such as srun ends us
+    if os.name == "nt":  # where signal 0 is no question but Ctrl-C
         return
     started_by = os.getppid()
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import sys
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from lmms_causal.errors import UserError
 from lmms_causal.matrix.plan import MatrixPlan, Model
 from lmms_causal.matrix.variants import Variant
 
-__all__ = ["Cell", "cells_of"]
+__all__ = ["Cell", "cells_of", "slug"]
 
 
 @dataclass(frozen=True)
@@ -105,14 +106,16 @@ def _cell(
         "settings": {name: value for name, value in settings.items() if value not in (None, ())},
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
-    names = "--".join(_slug(name) for name in (model.name, variant.spec, task))
+    names = "--".join(slug(name) for name in (model.name, variant.spec, task))
     folder = output / "cells" / f"{names}--{digest}"
     words = _words(plan, model, identity["model_args"], task, folder / "results")
     return Cell(plan.harness, model, variant, task, words, launch, environment, folder, identity)
 
 
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._=]+", "-", text).strip("-")[:40] or "none"
+def slug(text: str, longest: int = 40) -> str:
+    """Return a name as part of a file's: short, of characters that every file system takes."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9._=]+", "-", plain).strip("-.")[:longest] or "x"
 
 
 def _model_args(plan: MatrixPlan, model: Model, variant: Variant) -> str:

@@ -24,13 +24,13 @@ class Costs:
     """
 
     def __init__(self, harness: str) -> None:
-        self._harness = harness
+        self.harness = harness
         self._seen: dict[str, float] = {}
         self._reported = 0
 
     def of_chunk(self, lm: Any) -> dict[str, float] | None:
         """Return what was counted since the last call; None where nothing is."""
-        if self._harness == "lm-eval":
+        if self.harness == "lm-eval":
             if not hasattr(type(lm), "cost_summary"):
                 return None
             now = dict(lm.cost_summary())
@@ -51,7 +51,7 @@ class Costs:
         summed = total(costs)
         if not summed:
             return
-        if self._harness == "lm-eval":
+        if self.harness == "lm-eval":
             if hasattr(type(lm), "cost_summary"):
                 lm.cost_summary = functools.partial(dict, summed)
             return

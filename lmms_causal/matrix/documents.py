@@ -6,9 +6,13 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-__all__ = ["describe", "digest_rows", "tasks_in"]
+from lmms_causal.errors import UserError
+from lmms_causal.matrix.files import read_json, write_json
+
+__all__ = ["check_documents", "describe", "digest_rows", "tasks_in"]
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+>")
 _ROWS = 64  # rows held at a time; with pictures they are large
@@ -22,6 +26,42 @@ def tasks_in(task_dict: Any) -> Iterator[tuple[str, Any]]:
             yield from tasks_in(task)
         elif hasattr(task, "eval_docs"):
             yield str(getattr(task.config, "task", None) or name), task
+
+
+def check_documents(
+    folder: Path, harness: str, task_dict: Any, limit: float | None, offset: int = 0
+) -> None:
+    """Keep what a cell's documents are; refuse to mix answers about other ones.
+
+    Every rank does so before it answers anything: what is in the journal is about what was kept.
+
+    Args:
+        folder: of the cell; ``documents.json`` is in it.
+        task_dict, limit, offset: what the harness gives to its evaluator.
+
+    Raises:
+        UserError: a task or its data changed since the first attempt; a share of several tasks,
+            which lmms-eval would take of the first one only.
+    """
+    tasks = dict(tasks_in(task_dict))
+    if harness == "lmms-eval" and limit is not None and 0 < limit < 1 and len(tasks) > 1:
+        raise UserError(
+            f"limit: {limit:g} of {len(tasks)} tasks in one cell ({', '.join(sorted(tasks))}): "
+            "lmms-eval takes as many documents of each as that is of the first; name the tasks "
+            "one by one, or give a number of documents"
+        )
+    found = {name: describe(task, limit, offset) for name, task in tasks.items()}
+    file = folder / "documents.json"
+    before = read_json(file)
+    if before is None:
+        write_json(file, found)
+        return
+    for name in sorted(before.keys() | found.keys()):
+        if before.get(name) != found.get(name):
+            raise UserError(
+                f"task {name}: its documents or settings are not those that this cell was "
+                f"started with; delete {folder} to evaluate it anew"
+            )
 
 
 def describe(task: Any, limit: float | None, offset: int = 0) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 The requests of a call are cut into chunks of whole documents, always at the same places, so that a
 resumed cell has the very batches of one that was not interrupted. A chunk is answered by the model
-in one call and then written down; chunks that are written already are not asked for again.
+in one call and then written down; chunks that are written already are not asked for again. Before
+the first chunk the model checks all that it is going to be asked, if it can (``check_inputs``): a
+broken picture of the last document ends the call at once, and not when its turn comes.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from lmms_causal.command_line import one_line_errors
 from lmms_causal.errors import UserError
 from lmms_causal.matrix.answers import RequestKeys, decode, encode, is_padding
 from lmms_causal.matrix.journal import Journal
@@ -38,6 +41,9 @@ def put_on(
     Args:
         documents: documents of a chunk; what a kill can lose.
         cost: called after each chunk; what the chunk cost.
+
+    The verbs raise UserError, as the model does, where an input is broken: before anything is
+    answered if the model has ``check_inputs(requests)``, which returns nothing.
     """
     keys = RequestKeys()
     for verb in VERBS:
@@ -56,11 +62,17 @@ def _journaled(
     documents: int,
     cost: Callable[[], dict[str, Any] | None],
 ) -> Callable[..., list[Any]]:
+    @one_line_errors
     def answered(requests: Sequence[Any], *args: Any, **kwargs: Any) -> list[Any]:
         _refuse_shards(lm)
         real = [request for request in requests if not is_padding(request)]
         names = [keys(verb, request) for request in real]
         known = sum(name in journal.answers for name in names)
+        # Asked of the class: an instance of ours loads its weights for a name that it has not.
+        if (check := getattr(type(lm), "check_inputs", None)) is not None and known < len(names):
+            journal.check(len(names) - known)
+            unknown = {n: r for n, r in zip(names, real, strict=True) if n not in journal.answers}
+            check(lm, list(unknown.values()))
         journal.begin(verb, len(names), known)
         for chunk in chunks(real, documents):
             missing = [i for i in chunk if names[i] not in journal.answers]

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from lmms_causal._version import __version__
 from lmms_causal.errors import UserError
 from lmms_causal.matrix.cells import Cell
+from lmms_causal.matrix.files import clear_away, read_json, write_json, write_text
+from lmms_causal.matrix.locking import Lock
 from lmms_causal.matrix.plan import MatrixPlan
 
-__all__ = ["check_versions", "digest_file", "read_json", "versions", "write_json", "write_manifest"]
+__all__ = ["start", "versions", "write_manifest"]
 
 _PACKAGES = (
     "lmms-eval",
@@ -45,20 +43,18 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def check_versions(output: Path) -> None:
-    """Refuse to go on with a matrix that other versions started.
+def start(output: Path, plan: MatrixPlan, cells: Sequence[Cell], notes: Sequence[str]) -> None:
+    """Begin a matrix, or go on with it: check the versions, write the manifest and the plan.
 
     Raises:
-        UserError: a package that decides answers has another version now.
+        UserError: a package that decides answers has another version than when the matrix was
+            begun; the folder cannot be written to.
     """
-    before = (read_json(output / "manifest.json") or {}).get("versions", {})
-    now = versions()
-    for name in _DECIDE_ANSWERS:
-        if before and before.get(name) != now[name]:
-            raise UserError(
-                f"--output {output}: was started with {name} {before.get(name)}, and this is "
-                f"{now[name]}; install that version or choose another folder"
-            )
+    with Lock.wait(output / ".lock"):  # of two runs with other versions, one is the first
+        clear_away(output)
+        _check_versions(output)
+        _write(output, plan, cells, notes)
+        write_text(output / "plan.yaml", plan.text)
 
 
 def write_manifest(
@@ -68,6 +64,23 @@ def write_manifest(
 
     It holds no state of a version-control system: an installed package has none.
     """
+    with Lock.wait(output / ".lock"):  # or a run that looked earlier could write later
+        _write(output, plan, cells, notes)
+
+
+def _check_versions(output: Path) -> None:
+    before = (read_json(output / "manifest.json") or {}).get("versions") or {}
+    now = versions()
+    for name in _DECIDE_ANSWERS:
+        # What was not installed yet, as the other harness, has evaluated nothing.
+        if before.get(name) is not None and before[name] != now[name]:
+            raise UserError(
+                f"--output {output}: was started with {name} {before.get(name)}, and this is "
+                f"{now[name]}; install that version or choose another folder"
+            )
+
+
+def _write(output: Path, plan: MatrixPlan, cells: Sequence[Cell], notes: Sequence[str]) -> None:
     entries = []
     for cell in cells:
         done = read_json(cell.folder / "done.json")
@@ -95,33 +108,3 @@ def write_manifest(
             "cells": entries,
         },
     )
-
-
-def digest_file(file: Path) -> str:
-    """Return the SHA-256 of a file's content."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-def read_json(file: Path) -> Any:
-    """Return what a JSON file holds; None where there is none."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-
-
-def write_json(file: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all.
-
-    Raises:
-        UserError: the folder cannot be written to.
-    """
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.new")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(
-            json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-        os.replace(temporary, file)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be written ({error.strerror})") from None

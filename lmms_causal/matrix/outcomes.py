@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lmms_causal.compare import Comparison, Options, Run
 from lmms_causal.errors import UserError
-from lmms_causal.matrix.cells import Cell
-from lmms_causal.matrix.manifest import write_json
+from lmms_causal.matrix.cells import Cell, slug
+from lmms_causal.matrix.files import write_json, write_text
 from lmms_causal.matrix.plan import MatrixPlan
 
-__all__ = ["compare_cells", "curves", "curves_text", "joined", "options_of"]
+__all__ = ["compare_cells", "options_of"]
 
 
 def options_of(plan: MatrixPlan) -> Options:
@@ -49,27 +48,35 @@ def compare_cells(
 
     All tasks of a model and an intervention count as one run, so that Holm's correction is over all
     tests of a model. Written are ``comparison.json`` and ``comparison.md`` (with the model's name
-    before, if there are several), and ``sensitivity.json`` if there are curves.
+    before, if there are several), ``sensitivity.json`` if there are curves and ``controls.json`` if
+    there are controls.
 
     Returns:
-        The comparisons, and the text to print.
+        The comparisons, and the text to print: the plan's interventions in full, the points of
+        curves and the controls in tables of their own.
 
     Raises:
         UserError: cells that cannot be compared, such as tasks without a common metric.
     """
     from lmms_causal.compare import compare, read_run
     from lmms_causal.compare.report import to_json, to_markdown, to_text
+    from lmms_causal.matrix import sections
+    from lmms_causal.matrix.controls import control_entries, control_section, controlled
+    from lmms_causal.matrix.joining import joined
+    from lmms_causal.matrix.sensitivity import curve_sections, curves
 
     options = options_of(plan)
     found: list[Comparison] = []
-    text = ""
+    texts: list[str] = []
     all_curves: list[dict[str, Any]] = []
+    all_controls: list[dict[str, Any]] = []
+    prefixes = _prefixes([model.name for model in plan.models])
     for model in plan.models:
         mine = [cell for cell in cells if cell.model == model]
-        runs = {}
+        runs: dict[str, Run] = {}
         for label in dict.fromkeys(cell.variant.label for cell in mine):
-            parts = [read_run(cell.results) for cell in mine if cell.variant.label == label]
-            runs[label] = joined(parts)
+            tasks = [read_run(cell.results) for cell in mine if cell.variant.label == label]
+            runs[label] = joined(tasks)
         reference = runs[plan.reference]
         # A point of a curve may be an intervention of the plan as well: one cell, one hypothesis.
         others = {run.path: run for run in runs.values() if run.path != reference.path}
@@ -77,141 +84,45 @@ def compare_cells(
             continue
         compared = compare(reference, list(others.values()), options)
         found += compared
-        prefix = f"{model.name}." if len(plan.models) > 1 else ""
-        write_json(output / f"{prefix}comparison.json", to_json(compared))
-        markdown = to_markdown(compared)
-        (output / f"{prefix}comparison.md").write_text(markdown, encoding="utf-8")
-        text += to_text(compared)
         by_path = dict(zip(others, compared, strict=True))
         named = {label: by_path[r.path] for label, r in runs.items() if r.path in by_path}
         all_curves += curves(mine, runs, named)
+        against = controlled(mine, runs, named, options)
+        all_controls += control_entries(model.name, against)
+        tables = list(curve_sections(mine, runs, named, plan.reference, options.level))
+        if against:
+            tables.append(control_section(model.name, plan.reference, options.level, against))
+
+        write_json(output / f"{prefixes[model.name]}comparison.json", to_json(compared))
+        parts = [_names(named, compared), to_markdown(compared), *map(sections.to_markdown, tables)]
+        write_text(output / f"{prefixes[model.name]}comparison.md", "\n".join(parts))
+        own = {label for label, _ in plan.interventions}
+        shown = [it for it in compared if any(named.get(label) is it for label in own)]
+        texts += [to_text(shown)] if shown else []
+        texts += map(sections.to_text, tables)
     if all_curves:
         write_json(output / "sensitivity.json", {"curves": all_curves})
-        text += "\n" + curves_text(all_curves)
-    return found, text
+    if all_controls:
+        write_json(output / "controls.json", {"controls": all_controls})
+    return found, "\n".join(texts)
 
 
-def joined(runs: Sequence[Run]) -> Run:
-    """Return the runs of one model and intervention on several tasks as one run.
-
-    Costs add up; peak memory is the highest, and passes by request are weighted by documents.
-    """
-    first, *_ = runs
-    if len(runs) == 1:
-        return first
-    costs = [run.cost for run in runs]
-    changes: dict[str, Any] = {}
-    for field in dataclasses.fields(first.cost):
-        values = [getattr(cost, field.name) for cost in costs]
-        if field.name == "from_cache":
-            changes[field.name] = any(values)
-        elif any(value is None for value in values):
-            changes[field.name] = None
-        elif field.name.startswith("peak_"):
-            changes[field.name] = max(values)
-        elif field.name.endswith("_per_request"):
-            weights = [_documents(run) for run in runs]
-            total = sum(v * w for v, w in zip(values, weights, strict=True))
-            changes[field.name] = total / sum(weights) if sum(weights) else None
-        elif not field.name.endswith("_per_second"):
-            changes[field.name] = sum(values)
-    cost = dataclasses.replace(first.cost, **changes)
-    if cost.generated_tokens is not None and cost.generation_seconds:
-        rate = cost.generated_tokens / cost.generation_seconds
-        cost = dataclasses.replace(cost, tokens_per_second=rate)
-    tasks = {name: task for run in runs for name, task in run.tasks.items()}
-    return dataclasses.replace(first, tasks=tasks, cost=cost)
-
-
-def _documents(run: Run) -> int:
-    return sum(
-        max(map(len, task.samples.values()), default=0)
-        for task in run.tasks.values()
-        if not task.is_group
-    )
-
-
-def curves(
-    cells: Sequence[Cell], runs: dict[str, Run], compared: dict[str, Comparison]
-) -> list[dict[str, Any]]:
-    """Return the sensitivity curves of one model, for every task, metric and filter.
-
-    Each is ``{model, intervention, parameter, control, task, metric, filter, points}`` and each
-    point ``{value, label, spec, score}``, with ``difference``, ``low``, ``high``, ``p_holm`` and
-    ``n`` against the reference where that was compared (null where not).
-    """
-    grouped: dict[tuple[str, str, int | None], list[Cell]] = {}
-    for cell in {cell.variant.label: cell for cell in cells}.values():
-        if (curve := cell.variant.curve) is not None:
-            control = None
-            if cell.variant.control_of is not None:
-                control = int(cell.variant.label.rpartition("+control")[2])
-            grouped.setdefault((curve.of, curve.parameter, control), []).append(cell)
-    found = []
-    for (of, parameter, control), members in grouped.items():
-        first = runs[members[0].variant.label]
-        for task in first.tasks.values():
-            for metric, name in task.aggregates:
-                points = [_point(cell, runs, compared, task.name, metric, name) for cell in members]
-                found.append(
-                    {
-                        "model": members[0].model.name,
-                        "intervention": of,
-                        "parameter": parameter,
-                        "control": control,
-                        "task": task.name,
-                        "metric": metric,
-                        "filter": name,
-                        "points": points,
-                    }
-                )
-    return found
-
-
-def _point(
-    cell: Cell,
-    runs: dict[str, Run],
-    compared: dict[str, Comparison],
-    task: str,
-    metric: str,
-    name: str,
-) -> dict[str, Any]:
-    label = cell.variant.label
-    assert cell.variant.curve is not None
-    known = runs[label].tasks.get(task)
-    rows = [
-        row
-        for row in (compared[label].rows if label in compared else ())
-        if (row.task, row.metric, row.filter, row.stratum) == (task, metric, name, None)
-    ]
-    fields = ("difference", "low", "high", "p_holm", "n")
-    return {
-        "value": cell.variant.curve.value,
-        "label": label,
-        "spec": cell.variant.spec,
-        "score": None if known is None else known.aggregates.get((metric, name)),
-        **{field: getattr(rows[0], field) if rows else None for field in fields},
-    }
-
-
-def curves_text(found: Sequence[dict[str, Any]]) -> str:
-    """Return the curves as lines, those whose score never moves in one word."""
-    lines = ["Sensitivity (score by value):"]
-    for curve in found:
-        scores = [point["score"] for point in curve["points"]]
-        control = "" if curve["control"] is None else f", control {curve['control']}"
-        head = (
-            f"  {curve['model']} | {curve['intervention']}, {curve['parameter']}{control} | "
-            f"{curve['task']} | {curve['metric']}: "
-        )
-        if len(set(scores)) == 1 and scores[0] is not None:
-            lines.append(f"{head}{scores[0]:.4g} throughout")
-        else:
-            lines.append(
-                head
-                + ", ".join(
-                    f"{point['value']}: " + ("?" if (s := point["score"]) is None else f"{s:.4g}")
-                    for point in curve["points"]
-                )
-            )
+def _names(named: Mapping[str, Comparison], compared: Sequence[Comparison]) -> str:
+    """What the plan calls each B of a report, in its order."""
+    lines = ["| B | name in the plan | interventions |", "|---|---|---|"]
+    for place, comparison in enumerate(compared):
+        labels = ", ".join(label for label, it in named.items() if it is comparison)
+        name = f"B{place + 1}" if len(compared) > 1 else "B"
+        lines.append(f"| {name} | {labels} | `{comparison.b.interventions}` |")
     return "\n".join(lines) + "\n"
+
+
+def _prefixes(names: Sequence[str]) -> dict[str, str]:
+    """What the files of each model begin with; nothing where there is one model only."""
+    if len(names) == 1:
+        return {names[0]: ""}
+    short = [slug(name, 100) for name in names]
+    return {
+        name: f"{it}-{index + 1}." if short.count(it) > 1 else f"{it}."
+        for index, (name, it) in enumerate(zip(names, short, strict=True))
+    }

@@ -10,6 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from lmms_causal.errors import UserError, nearest
+from lmms_causal.matrix.plan_values import (
+    documents,
+    known_keys,
+    mapping,
+    number,
+    once,
+    texts,
+    whole,
+)
 
 __all__ = ["Launch", "MatrixPlan", "Model", "Settings", "read_plan"]
 
@@ -80,7 +89,8 @@ class MatrixPlan:
 
     Attributes:
         path: the file.
-        digest: SHA-256 of its text.
+        digest: SHA-256 of the file.
+        text: what it holds.
         harness: ``lmms-eval`` or ``lm-eval``.
         models: the first axis.
         interventions: the second axis: label and spec, in the plan's order.
@@ -91,6 +101,7 @@ class MatrixPlan:
 
     path: Path
     digest: str
+    text: str
     harness: str
     models: tuple[Model, ...]
     interventions: tuple[tuple[str, str], ...]
@@ -130,11 +141,11 @@ def read_plan(path: Path) -> MatrixPlan:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected keys such as models, interventions and tasks")
-    _known(path, data, (*_KEYS, "price_per_hour"), "")
+    known_keys(path, data, (*_KEYS, "price_per_hour"), "")
     harness = data.get("harness", HARNESSES[0])
     if harness not in HARNESSES:
         raise UserError(f"{path}: harness: {harness!r} is none of {', '.join(HARNESSES)}")
-    compare = _mapping(path, data, "compare", _COMPARE)
+    compare = mapping(path, data, "compare", _COMPARE)
     interventions = _interventions(path, data.get("interventions", ["none"]))
     labels = [label for label, _ in interventions]
     reference = str(compare.pop("reference", "none" if "none" in labels else labels[0]))
@@ -146,16 +157,17 @@ def read_plan(path: Path) -> MatrixPlan:
     return MatrixPlan(
         path=path,
         digest=hashlib.sha256(content).hexdigest(),
+        text=content.decode(errors="replace"),
         harness=harness,
         models=_models(path, data.get("models"), harness),
         interventions=interventions,
-        tasks=_texts(path, data.get("tasks"), "tasks"),
-        settings=_settings(path, _mapping(path, data, "settings", _fields(Settings))),
-        launch=_launch(path, _mapping(path, data, "launch", _fields(Launch))),
+        tasks=texts(path, data.get("tasks"), "tasks"),
+        settings=_settings(path, mapping(path, data, "settings", _fields(Settings))),
+        launch=_launch(path, mapping(path, data, "launch", _fields(Launch))),
         reference=reference,
         compare=compare,
         output=None if data.get("output") is None else str(data["output"]),
-        price_per_hour=_number(path, data, "price_per_hour", least=0.0),
+        price_per_hour=number(path, data, "price_per_hour", least=0.0),
     )
 
 
@@ -163,46 +175,12 @@ def _fields(cls: type) -> tuple[str, ...]:
     return tuple(cls.__dataclass_fields__)  # type: ignore[attr-defined]
 
 
-def _known(path: Path, data: Mapping[Any, Any], known: tuple[str, ...], within: str) -> None:
-    for key in data:
-        if key not in known:
-            raise UserError(
-                f"{path}: {within}unknown key {key!r}{nearest(str(key), known)}; "
-                f"it takes {', '.join(known)}"
-            )
-
-
-def _mapping(
-    path: Path, data: Mapping[str, Any], key: str, known: tuple[str, ...]
-) -> dict[str, Any]:
-    value = data.get(key) or {}
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: {key}: {value!r} is not a mapping of {', '.join(known)}")
-    _known(path, value, known, f"{key}: ")
-    return dict(value)
-
-
-def _texts(path: Path, value: Any, key: str) -> tuple[str, ...]:
-    entries = value if isinstance(value, list) else [value]
-    if not value or not all(isinstance(entry, str) and entry.strip() for entry in entries):
-        raise UserError(f"{path}: {key}: give a list of names, such as [causal_vqa_mini]")
-    names = tuple(",".join(part.strip() for part in entry.split(",")) for entry in entries)
-    _once(path, names, key)
-    return names
-
-
-def _once(path: Path, names: tuple[str, ...], key: str) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"{path}: {key}: {name!r} is there twice; name each entry once")
-
-
 def _models(path: Path, value: Any, harness: str) -> tuple[Model, ...]:
     entries = value if isinstance(value, list) else [value]
     if not value:
         raise UserError(f"{path}: models: give a list, such as ['pretrained=MODEL']")
     models = tuple(_model(path, entry, harness) for entry in entries)
-    _once(path, tuple(model.name for model in models), "models")
+    once(path, tuple(model.name for model in models), "models")
     return models
 
 
@@ -211,7 +189,7 @@ def _model(path: Path, entry: Any, harness: str) -> Model:
         entry = {"args": entry}
     if not isinstance(entry, dict):
         raise UserError(f"{path}: models: {entry!r} is neither text nor a mapping with args")
-    _known(path, entry, ("name", "model", "args"), "models: ")
+    known_keys(path, entry, ("name", "model", "args"), "models: ")
     given = entry.get("args") or {}
     if isinstance(given, dict):
         arguments = tuple(f"{name}={value}" for name, value in given.items())
@@ -236,7 +214,7 @@ def _interventions(path: Path, value: Any) -> tuple[tuple[str, str], ...]:
     found = []
     for entry in entries:
         if isinstance(entry, dict):
-            _known(path, entry, ("name", "spec"), "interventions: ")
+            known_keys(path, entry, ("name", "spec"), "interventions: ")
             spec = str(entry.get("spec", ""))
             found.append((str(entry.get("name") or spec or "none"), spec or "none"))
         else:
@@ -244,7 +222,7 @@ def _interventions(path: Path, value: Any) -> tuple[tuple[str, str], ...]:
             found.append((text, text))
     if not found:
         raise UserError(f"{path}: interventions: the list is empty; write [none] for none")
-    _once(path, tuple(label for label, _ in found), "interventions")
+    once(path, tuple(label for label, _ in found), "interventions")
     return tuple(found)
 
 
@@ -257,10 +235,9 @@ def _settings(path: Path, given: dict[str, Any]) -> Settings:
             kwargs = ",".join(f"{name}={value}" for name, value in kwargs.items())
         given["gen_kwargs"] = str(kwargs)
     for name, least in (("batch_size", 1), ("seed", 0), ("num_fewshot", 0)):
-        _whole(path, given, name, least, where)
-    _number(path, given, "limit", least=0.0, where=where)
-    if given.get("limit") == 0:
-        raise UserError(f"{path}: settings: limit: 0 documents; leave it out for all")
+        whole(path, given, name, least, where)
+    if given.get("limit") is not None:
+        given["limit"] = documents(given["limit"], f"{path}: settings: limit: {given['limit']!r}")
     given["arguments"] = tuple(shlex.split(words) if isinstance(words, str) else map(str, words))
     for word in given["arguments"]:
         if word.partition("=")[0] in ("--use_cache", "--output_path", "--log_samples", "--tasks"):
@@ -272,28 +249,9 @@ def _settings(path: Path, given: dict[str, Any]) -> Settings:
 
 
 def _launch(path: Path, given: dict[str, Any]) -> Launch:
-    _whole(path, given, "processes", 1, "launch: ")
+    whole(path, given, "processes", 1, "launch: ")
     command = given.get("command") or ()
     words = tuple(shlex.split(command) if isinstance(command, str) else map(str, command))
     if words and given.get("processes", 1) != 1:
         raise UserError(f"{path}: launch: give processes or command, not both")
     return Launch(given.get("processes") or 1, words)
-
-
-def _whole(path: Path, given: Mapping[str, Any], name: str, least: int, where: str) -> None:
-    value = given.get(name)
-    if value is not None and (
-        isinstance(value, bool) or not isinstance(value, int) or value < least
-    ):
-        raise UserError(f"{path}: {where}{name}: {value!r} is not a whole number from {least} on")
-
-
-def _number(
-    path: Path, given: Mapping[str, Any], name: str, least: float, where: str = ""
-) -> float | None:
-    value = given.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < least:
-        raise UserError(f"{path}: {where}{name}: {value!r} is not a number from {least:g} on")
-    return value

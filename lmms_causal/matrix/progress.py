@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -26,6 +27,7 @@ class Reader:
         known: of these, answered by earlier attempts.
         answered: in this attempt.
         documents: answered in this attempt, whole.
+        checking: requests whose inputs are looked at before the first is answered.
         started: time at which it was made, just before the cell's process.
         first: time at which this attempt began to answer; None before.
         last: time of its last answer.
@@ -35,7 +37,7 @@ class Reader:
         self._folder = folder
         self._old = set(folder.glob("*.jsonl"))
         self._positions: dict[Path, int] = {}
-        self.requests = self.known = self.answered = self.documents = 0
+        self.requests = self.known = self.answered = self.documents = self.checking = 0
         self.started = time.time()
         self.first: float | None = None
         self.last: float | None = None
@@ -49,8 +51,10 @@ class Reader:
                 data = stream.read()
             whole = data[: data.rfind(b"\n") + 1]  # a line that is being written waits
             self._positions[file] = start + len(whole)
-            for line in whole.splitlines():
-                self._add(json.loads(line))
+            for line in whole.split(b"\n"):
+                with suppress(ValueError):  # a line that the disk spoilt tells nothing
+                    if isinstance(value := json.loads(line), dict):
+                        self._add(value)
 
     def _add(self, line: dict[str, Any]) -> None:
         if "begin" in line:
@@ -58,6 +62,8 @@ class Reader:
             self.known += int(line["known"])
             began = float(line["time"])
             self.first = began if self.first is None else min(self.first, began)
+        elif "checking" in line:
+            self.checking += int(line["checking"])
         elif "chunk" in line:
             self.answered += int(line["answers"])
             self.documents += int(line["chunk"])
@@ -147,7 +153,8 @@ class Progress:
         """Show how far the running cell is; say what is left once it has answered documents."""
         text = f"[{number}/{self._total}] {cell.title}: "
         if reader.first is None:
-            self._status(text + "starting")
+            checking = reader.checking
+            self._status(text + (f"checking {checking} inputs" if checking else "starting"))
             return
         done = reader.known + reader.answered
         text += f"{done}/{reader.requests} answers"

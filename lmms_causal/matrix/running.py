@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lmms_causal.matrix.cell import PARENT
+from lmms_causal.errors import UserError
+from lmms_causal.matrix.cell import PARENT, RANKS, process_name
 from lmms_causal.matrix.cells import Cell
+from lmms_causal.matrix.files import clear_away, digest_file, read_json, unwritable, write_json
 from lmms_causal.matrix.journal import ATTEMPT, new_attempt
 from lmms_causal.matrix.locking import Lock
-from lmms_causal.matrix.manifest import digest_file, read_json, write_json
 from lmms_causal.matrix.progress import Measured, Progress, Reader, duration
 
 __all__ = ["Outcome", "is_done", "run_cells"]
@@ -41,9 +41,10 @@ class Outcome:
 def is_done(cell: Cell) -> bool:
     """Whether a cell has its results, as they were written."""
     done = read_json(cell.folder / "done.json")
-    return done is not None and all(
+    files = (done or {}).get("files") or {}
+    return bool(files) and all(
         (cell.folder / name).is_file() and digest_file(cell.folder / name) == digest
-        for name, digest in done["files"].items()
+        for name, digest in files.items()
     )
 
 
@@ -51,9 +52,16 @@ def run_cells(cells: Sequence[Cell], progress: Progress) -> Outcome:
     """Run what is not done; a cell that fails costs itself only.
 
     Cells that another run holds are left for last, and then left to it.
+
+    Raises:
+        UserError: the folder cannot be written to; that would stop every other cell as well.
     """
     outcome = Outcome()
-    distinct = list({cell.folder: cell for cell in cells}.values())
+    # Of cells that share a folder the first: the plan's own name, before that of a curve's point.
+    by_folder: dict[Path, Cell] = {}
+    for cell in cells:
+        by_folder.setdefault(cell.folder, cell)
+    distinct = list(by_folder.values())
     waiting = [cell for cell in distinct if not is_done(cell)]
     if len(waiting) < len(distinct):
         progress.say(f"{len(distinct) - len(waiting)} of {len(distinct)} cells are done already")
@@ -61,7 +69,7 @@ def run_cells(cells: Sequence[Cell], progress: Progress) -> Outcome:
     while waiting:
         held = []
         for index, cell in enumerate(waiting):
-            lock = Lock.take(cell.folder / "lock")
+            lock = _take(cell)
             if lock is None:
                 held.append(cell)
                 continue
@@ -84,41 +92,60 @@ def run_cells(cells: Sequence[Cell], progress: Progress) -> Outcome:
     return outcome
 
 
+def _take(cell: Cell) -> Lock | None:
+    """Return the cell's lock; None while a run has it, or processes of one that was killed live.
+
+    A launcher holds the lock but does not hand it down; its ranks share one of their own.
+    """
+    lock = Lock.take(cell.folder / "lock")
+    if lock is None:
+        return None
+    ranks = Lock.take(cell.folder / RANKS)
+    if ranks is None:
+        lock.release()
+        return None
+    ranks.release()
+    return lock
+
+
 def _run(
     cell: Cell, lock: Lock, number: int, rest: Sequence[Cell], progress: Progress
 ) -> str | None:
     """Evaluate one cell; returns why it failed, or None."""
-    shutil.rmtree(cell.results, ignore_errors=True)  # of an attempt that ended while writing
+    _clear(cell)
     write_json(cell.folder / "cell.json", {**cell.identity, "command": cell.command()})
     reader = Reader(cell.folder / "journal")
     environment = {
         **os.environ,
         **dict(cell.environment),
-        PARENT: f"{socket.gethostname()}:{os.getpid()}",
+        PARENT: process_name(os.getpid()),
         ATTEMPT: new_attempt(),
         "TQDM_DISABLE": os.environ.get("TQDM_DISABLE", "1"),  # the log is a file
     }
+    log_file = cell.folder / "log.txt"
     started = time.time()
-    with (cell.folder / "log.txt").open("ab") as log:
-        log.write(f"\n# attempt of {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
-        log.flush()
-        begin = log.tell()
-        try:
-            process = subprocess.Popen(
-                cell.command(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                pass_fds=() if os.name == "nt" else (lock.descriptor,),
-            )
-        except OSError as error:
-            return f"cannot start {cell.command()[0]} ({error.strerror})"
-        code = _wait(process, number, cell, reader, rest, progress)
+    try:
+        with log_file.open("ab", buffering=0) as log:
+            log.write(f"\n# attempt of {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
+            begin = log.tell()
+            try:
+                process = subprocess.Popen(
+                    cell.command(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                    pass_fds=() if os.name == "nt" else (lock.descriptor,),
+                )
+            except OSError as error:
+                return f"cannot start {cell.command()[0]} ({error.strerror})"
+    except OSError as error:
+        raise UserError(f"{log_file}: cannot be written ({error.strerror})") from None
+    code = _wait(process, number, cell, reader, rest, progress)
     reader.update()
     files = _files(cell)
-    if code or not any("sample" in name for name in files):
-        reason = _reason(cell.folder / "log.txt", begin, code)
+    if code or not any("sample" in Path(name).name for name in files):
+        reason = _reason(log_file, begin, code)
         progress.say(f"[{number}] {cell.title}: FAILED: {reason}")
         return reason
     seconds = time.time() - started
@@ -151,10 +178,28 @@ def _wait(
             except subprocess.TimeoutExpired:
                 reader.update()
                 progress.show(number, cell, reader, rest)
-    except BaseException:  # Ctrl-C: what was answered is on disk
+    except BaseException:  # asked to stop: what was answered is on disk
         process.send_signal(signal.SIGTERM)
-        process.wait()
+        try:
+            process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
         raise
+
+
+def _clear(cell: Cell) -> None:
+    """Delete what an attempt that ended while writing has left; two of them could not be compared.
+
+    What it was that was done goes first, so that nothing is done without its files.
+    """
+    try:
+        (cell.folder / "done.json").unlink(missing_ok=True)
+        if cell.results.exists():
+            shutil.rmtree(cell.results)
+    except OSError as error:
+        raise UserError(f"{cell.results}: cannot be deleted ({error.strerror})") from None
+    clear_away(cell.folder)
 
 
 def _files(cell: Cell) -> dict[str, str]:
@@ -172,6 +217,17 @@ def _reason(log: Path, begin: int, code: int) -> str:
     for line in reversed(lines):
         if line.startswith("error: "):
             return line.removeprefix("error: ")
+    if full := unwritable(log.parent):  # then the log may not say so
+        return f"{log.parent}: cannot be written ({full}); what was answered before is kept"
     named = [line for line in lines if line.partition(":")[0].endswith(("Error", "Exception"))]
-    what = named[-1] if named else f"ended with code {code}"
-    return f"{what}; see {log}"
+    return f"{named[-1] if named else _ended(code)}; see {log}"
+
+
+def _ended(code: int) -> str:
+    if code >= 0:
+        return f"ended with code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"was killed ({name})" + (", out of memory perhaps" if name == "SIGKILL" else "")

@@ -2,18 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import overload
 
 from tqdm import tqdm
 
 from lmms_causal.models.turns import Outline, Prompt
 
-__all__ = ["CheckedPrompts"]
+__all__ = ["CheckedPrompts", "check_prompts"]
 
 _WORKERS = 4
+_AHEAD = 2 * _WORKERS  # prompts rendered before anybody asked for them, pictures and all
 _KEPT_PIXELS = 2**28  # pixels kept in memory (0.8 GB of RGB); what is beyond is rendered again
+
+
+def check_prompts(count: int, render: Callable[[int], Prompt], *, quiet: bool = False) -> None:
+    """Render every prompt once and keep none; a few at a time are in memory.
+
+    Raises:
+        UserError: what the first prompt that cannot be rendered raises, and whatever else it does.
+    """
+    for _ in _rendered(count, render, quiet):
+        pass
+
+
+def _rendered(count: int, render: Callable[[int], Prompt], quiet: bool) -> Iterator[Prompt]:
+    """Yield all prompts in order; several threads render them, never far ahead."""
+    numbers = iter(range(count))
+    waiting: deque[Future[Prompt]] = deque()
+    with (
+        ThreadPoolExecutor(_WORKERS) as pool,
+        tqdm(total=count, desc="Checking inputs", disable=quiet) as bar,
+    ):
+        try:
+            waiting.extend(pool.submit(render, index) for index in islice(numbers, _AHEAD))
+            while waiting:
+                prompt = waiting.popleft().result()
+                waiting.extend(pool.submit(render, index) for index in islice(numbers, 1))
+                bar.update()
+                yield prompt
+                del prompt  # before the next is waited for
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 class CheckedPrompts(Sequence[Prompt]):
@@ -28,18 +62,11 @@ class CheckedPrompts(Sequence[Prompt]):
         self._kept: dict[int, Prompt] = {}
         self.outlines: list[Outline] = []
         pixels = 0
-        with ThreadPoolExecutor(_WORKERS) as pool:
-            rendered = pool.map(render, range(count))
-            bar = tqdm(rendered, total=count, desc="Checking inputs", disable=quiet)
-            try:
-                for index, prompt in enumerate(bar):
-                    self.outlines.append(prompt.outline)
-                    pixels += _pixels(prompt)
-                    if pixels <= _KEPT_PIXELS:
-                        self._kept[index] = prompt
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+        for index, prompt in enumerate(_rendered(count, render, quiet)):
+            self.outlines.append(prompt.outline)
+            pixels += _pixels(prompt)
+            if pixels <= _KEPT_PIXELS:
+                self._kept[index] = prompt
 
     def __len__(self) -> int:
         return len(self.outlines)

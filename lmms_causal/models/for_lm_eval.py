@@ -146,12 +146,17 @@ class CausalMultimodal(_Factory, RunningLM, HFMultimodalLM):
                 "add --apply_chat_template unless that is what you want"
             )
 
-    def _ready(self, requests: Sequence[Instance]) -> None:
-        """Decode every picture before the weights load: a broken one stops the run early."""
+    @one_line_errors
+    def check_inputs(self, requests: Sequence[Instance]) -> None:
+        """Decode every picture, and check what else there is; see the base class.
+
+        Raises:
+            UserError: a picture that cannot be read, and what the base class raises.
+        """
         for request, key in zip(requests, document_keys(requests), strict=True):
             for picture in _pictures(request):
-                open_picture(picture, key)
-        super()._ready(requests)
+                _look_at(picture, key)
+        super().check_inputs(requests)
 
     @one_line_errors
     def loglikelihood(
@@ -187,8 +192,15 @@ def intervened(base: type) -> type:
 
 
 def _pictures(request: Instance) -> list[Any]:
-    _, _, *media = request.args
+    media = request.args[2:]
     return media[0].get("visual", []) if media else []
+
+
+def _look_at(picture: Any, key: str) -> None:
+    """Decode a picture; one that its task has only opened is opened again, and stays as small."""
+    file = getattr(picture, "filename", "")
+    unread = getattr(picture, "fp", None) is not None
+    open_picture(file if file and unread else picture, key)
 
 
 def _registered(name: str) -> type:

@@ -8,7 +8,7 @@ interventions put on it.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
@@ -20,7 +20,7 @@ from lmms_causal.command_line import one_line_errors
 from lmms_causal.errors import UserError
 from lmms_causal.interventions.spec import parse
 from lmms_causal.models.arguments import Arguments
-from lmms_causal.models.checking import CheckedPrompts
+from lmms_causal.models.checking import CheckedPrompts, check_prompts
 from lmms_causal.models.cost import Cost
 from lmms_causal.models.documents import document_keys
 from lmms_causal.models.generation import Settings
@@ -144,7 +144,8 @@ class _CausalModel(_Factory, lmms):
     def _rewritten(self, turns: Sequence[Any]) -> list[dict[str, Any]]:
         return last_user_text_rewritten(turns, self._plan.rewrite)
 
-    def _checked(self, requests: Sequence[Instance]) -> CheckedPrompts:
+    def _rendering(self, requests: Sequence[Instance]) -> Callable[[int], Prompt]:
+        """Return what renders the request of an index, pictures and all."""
         encoder = self._readers()
         keys = document_keys(requests)
 
@@ -155,15 +156,33 @@ class _CausalModel(_Factory, lmms):
                 raise UserError(f"{keys[index]}: cannot be prepared: {error}") from error
             return encoder.render(messages, keys[index])
 
-        return CheckedPrompts(len(requests), render, quiet=self.rank != 0)
+        return render
+
+    def _checked(self, requests: Sequence[Instance]) -> CheckedPrompts:
+        return CheckedPrompts(len(requests), self._rendering(requests), quiet=self.rank != 0)
+
+    def _settings(self, requests: Sequence[Instance]) -> list[Settings]:
+        return [Settings.from_task(self._gen_kwargs(it), self._arguments.seed) for it in requests]
+
+    @one_line_errors
+    def check_inputs(self, requests: Sequence[Instance]) -> None:
+        """Look at all that is going to be asked, without weights; of several rounds at the first.
+
+        Every picture is opened and every prompt rendered, and nothing is kept. The verbs do the
+        same with what they are given; who gives it to them bit by bit calls this first.
+
+        Raises:
+            UserError: a broken picture, a prompt that cannot be made, impossible settings.
+        """
+        for request in requests:
+            if any(isinstance(part, dict) for part in request.args):
+                self._settings([request])
+        check_prompts(len(requests), self._rendering(requests), quiet=self.rank != 0)
 
     @one_line_errors
     def generate_until(self, requests: list[Instance]) -> list[GenerationResult]:
         """Answer every request; token counts come with the answers, costs with the run."""
-        settings = [
-            Settings.from_task(self._gen_kwargs(request), self._arguments.seed)
-            for request in requests
-        ]
+        settings = self._settings(requests)
         prompts = self._checked(requests)
         answers = self._ready().generate(prompts, settings)
         self._report()
@@ -203,6 +222,8 @@ class Causal(_CausalModel):
         """
         keys = document_keys(requests)
         step = _CONVERSATIONS * self.batch_size
+        if len(requests) > step:  # fewer are all rendered before the first is answered
+            self.check_inputs(requests)
         outputs: list[list[str]] = []
         for start in range(0, len(requests), step):
             part = slice(start, start + step)
@@ -235,10 +256,7 @@ class Causal(_CausalModel):
                 key = f"{keys[index]}/round{turn}"
                 prompts[index] = encoder.render(self._conversation(messages, doc, key), key)
             open_requests = list(prompts)
-            settings = [
-                Settings.from_task(self._gen_kwargs(requests[i]), self._arguments.seed)
-                for i in open_requests
-            ]
+            settings = self._settings([requests[i] for i in open_requests])
             answers = self._ready().generate(list(prompts.values()), settings) if prompts else []
             for index, answer in zip(open_requests, answers, strict=True):
                 outputs[index].append(answer.text)

@@ -92,15 +92,32 @@ class RunningLM(IntervenedLM):
         """Return the run's totals."""
         return self.runner.cost.summary()
 
-    def _ready(self, requests: Sequence[Instance]) -> None:
-        """Load the weights, unless that is done; segments must be declared before."""
-        if self._pending is None:
-            return
+    @one_line_errors
+    def check_inputs(self, requests: Sequence[Instance]) -> None:
+        """Look at all that is going to be asked, without weights, and keep nothing.
+
+        The verbs do the same with what they are given; who gives it to them bit by bit calls this
+        first.
+
+        Raises:
+            UserError: a document without the segments that the plan reads, impossible settings.
+        """
+        for request in requests:
+            if request.request_type == "generate_until":
+                self._settings(request)
         if self.spec.plan().reads_segments:
             keys = document_keys(requests)
             for request, key in zip(self._rewritten(requests), keys, strict=True):
                 self._content(request, key)
-        self._load()
+
+    def _ready(self, requests: Sequence[Instance]) -> None:
+        """Check the requests; load the weights, unless that is done."""
+        self.check_inputs(requests)
+        if self._pending is not None:
+            self._load()
+
+    def _settings(self, request: Instance) -> Settings:
+        return Settings.from_task(request.args[1], self._seed, "max_gen_toks")
 
     def _prompt(self, request: Instance, key: str) -> Prompt:
         return self._asked(request, key).prompt((), key)
@@ -161,9 +178,7 @@ class RunningLM(IntervenedLM):
         prompts = [
             self._prompt(r, key) for r, key in zip(requests, document_keys(requests), strict=True)
         ]
-        settings = [
-            Settings.from_task(request.args[1], self._seed, "max_gen_toks") for request in requests
-        ]
+        settings = [self._settings(request) for request in requests]
         texts: dict[int, str] = {}
 
         def done(index: int, answer: Generation) -> None:

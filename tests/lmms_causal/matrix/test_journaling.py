@@ -86,6 +86,27 @@ def test_a_line_torn_by_the_kill_is_asked_again_and_spoils_no_other(tmp_path):
     assert model.batches == [[3]] and answers == [f"{doc}/0/q" for doc in range(4)]
 
 
+def test_a_chunk_that_was_not_closed_is_asked_again_as_a_whole(tmp_path):
+    """Half of it would be completed in a batch that it never had."""
+    requests = [request(doc) for doc in range(4)]
+    attempt(tmp_path, requests)
+    (file,) = tmp_path.glob("*.jsonl")
+    data = file.read_bytes()
+    file.write_bytes(data[: data.rindex(b'{"key"')] + b'{"key": "spoilt\n')
+    model, answers = attempt(tmp_path, requests)
+    assert model.batches == [[2, 3]] and answers == [f"{doc}/0/q" for doc in range(4)]
+
+
+def test_two_processes_of_one_rank_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("LMMS_CAUSAL_ATTEMPT", "1")
+    attempt(tmp_path, [request(0)])
+    with pytest.raises(UserError, match=r"cannot be written \(File exists"):
+        attempt(tmp_path, [request(0)])
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")  # a launcher that tries again says so
+    model, answers = attempt(tmp_path, [request(0)])
+    assert model.batches == [] and answers == ["0/0/q"]
+
+
 def test_chunks_hold_whole_documents():
     requests = [request(doc, idx) for doc in range(5) for idx in range(3)]
     found = list(chunks(requests, 2))
@@ -140,6 +161,9 @@ def test_answers_come_back_as_they_were_given(tmp_path):
     assert isinstance(pair.text, LossPair) and tuple(pair.text) == (third, False)
     with pytest.raises(TypeError, match="cannot be kept"):
         encode(object())
+    half = "\ud83d"  # of a surrogate pair, as an API may send it
+    _, first = attempt(tmp_path / "half", [request(0, text=half)])
+    assert first == attempt(tmp_path / "half", [request(0, text=half)])[1] == [f"0/0/{half}"]
     requests = [request(doc) for doc in range(3)]
     _, first = attempt(tmp_path, requests, verb="loglikelihood")
     _, second = attempt(tmp_path, requests, verb="loglikelihood")

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from lmms_causal.matrix import outcomes
 from lmms_causal.matrix.cells import cells_of
 from lmms_causal.matrix.outcomes import compare_cells
 from lmms_causal.matrix.plan import read_plan
@@ -87,9 +88,51 @@ def test_curves_and_controls_come_from_the_comparisons(matrix):
     last = curve["points"][-1]
     assert last["difference"] == 0.5 and last["n"] == 20
     assert 0 < last["low"] < 0.5 < last["high"] and last["p_holm"] < 0.05
-    assert "| t | acc: 0: 0.5, 1: 0.75, 2: 1" in text
-    assert "control 0 | t | acc: 0.45 throughout" in text
+    table = text[text.index("Sensitivity of vcd, model m") :].splitlines()
+    assert table[2].split() == [
+        *("vcd.alpha", "value", "score", "B-A", "95", "%", "CI", "p", "Holm", "control-A")
+    ]
+    acc = [line.split() for line in table[5:8]]
+    assert [line[:4] for line in [acc[0][1:], *acc[1:]]] == [
+        ["0", "50.0", "+0.0", "no"],
+        ["1", "75.0", "+25.0", acc[1][3]],
+        ["2", "100.0", "+50.0", acc[2][2 + 1]],
+    ]
+    assert [line[-1] for line in acc] == ["-", "-5.0", "-5.0"]
+    assert max(map(len, table)) <= 100
     assert len(comparisons) == len({c.b.interventions for c in comparisons})
+
+
+def test_interventions_are_compared_with_their_controls(matrix):
+    """Against the control, not only both against the reference: the effect without its size."""
+    plan, cells, out = matrix
+    _, text = compare_cells(plan, cells, out)
+    entries = json.loads((out / "controls.json").read_text())["controls"]
+    assert {(it["intervention"], it["control"]) for it in entries} == {
+        ("vcd", "vcd+control0"),  # its point alpha=1 is the same runs
+        ("vcd[alpha=2]", "vcd[alpha=2]+control0"),
+    }
+    strong = next(it for it in entries if it["intervention"] == "vcd[alpha=2]")
+    assert (strong["reference_score"], strong["score"], strong["control_score"]) == (0.5, 1.0, 0.45)
+    assert strong["difference"] == pytest.approx(0.55) and strong["n"] == 20
+    assert 0 < strong["low"] < 0.55 < strong["high"] and strong["p_holm"] < 0.05
+    lines = text.splitlines()
+    place = lines.index("B: vcd[alpha=2], control: vcd[alpha=2]+control0")
+    assert lines[place + 1] == "t"
+    assert lines[place + 2].split()[:5] == ["acc", "50.0", "100.0", "45.0", "+55.0"]
+    markdown = (out / "comparison.md").read_text()
+    assert "## Negative controls, model m" in markdown and "## Sensitivity of vcd" in markdown
+    assert "| vcd, vcd[alpha=1] | `vcd(alpha=1.0;" in markdown  # what the plan calls a run
+    assert text.count("A  interventions: none") == 1  # the plan's own in full, and no others
+
+
+def test_reports_of_several_models_have_names_that_are_files():
+    assert outcomes._prefixes(["a"]) == {"a": ""}
+    assert outcomes._prefixes(["../a", "b c", "b-c"]) == {
+        "../a": "a.",
+        "b c": "b-c-2.",
+        "b-c": "b-c-3.",
+    }
 
 
 def test_tasks_of_one_intervention_are_one_run_whose_costs_add_up(matrix):

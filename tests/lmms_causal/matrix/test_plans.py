@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -29,7 +31,7 @@ def plan(tmp_path):
     """``plan(text)``: the plan's file."""
 
     def write(text: str = PLAN):
-        (tmp_path / "plan.yaml").write_text(text)
+        (tmp_path / "plan.yaml").write_text(text, encoding="utf-8")
         return tmp_path / "plan.yaml"
 
     return write
@@ -60,6 +62,7 @@ def test_only_what_decides_answers_moves_a_cell_to_another_folder(plan, tmp_path
     before = folders(PLAN)
     assert folders(PLAN + "launch: {processes: 3}\nprice_per_hour: 2\n") == before
     assert folders(PLAN.replace("vcd(alpha=1.0)", "vcd(beta=0.1;alpha=1)")) == before
+    assert folders(PLAN.replace("limit: 4", "limit: 4.0")) == before
     assert not folders(PLAN.replace("limit: 4", "limit: 5")) & before
     more = folders(PLAN.replace("[none,", "[none, vcd(alpha=2.0),"))
     assert more > before and len(more) == 16
@@ -97,7 +100,11 @@ def test_negative_controls_are_one_flag_and_say_where_there_is_none():
         (("models:", "model:"), "unknown key 'model' (did you mean 'models'?)"),
         (("batch_size: 2", "batchsize: 2"), "settings: unknown key 'batchsize'"),
         (("batch_size: 2", "batch_size: two"), "batch_size: 'two' is not a whole number from 1"),
-        (("limit: 4", "limit: 0"), "limit: 0 documents"),
+        (("limit: 4", "limit: 0"), "limit: 0: give a number of documents"),
+        (("colour, ", "colour,, "), "'causal_vqa_mini_colour,,causal_vqa_mini_order': a name is"),
+        (("limit: 4", "limit: 10.5"), "limit: 10.5: give a whole number of documents"),
+        (("limit: 4", "limit: .inf"), "limit: inf: give a number of documents"),
+        (("pretrained=other/model", "pretrained=a/tiny"), "'tiny' is there twice; give them names"),
         (("dtype: float32", "interventions: vcd"), "belongs under the plan's key interventions"),
         (("[none, vcd", "[vcd(alpha=1.0), vcd"), "'vcd(alpha=1.0)' is there twice"),
         (("by: stratum", "reference: twise"), "did you mean 'twice'?"),
@@ -142,16 +149,48 @@ def test_task_names_of_groups_tags_and_templates_are_known():
     check_names("lmms-eval", ["popee"], elsewhere=True)  # in a folder that the plan includes
 
 
-def test_a_dry_run_prints_commands_and_writes_nothing(plan, capsys, tmp_path):
+DRY = """
+import sys
+from lmms_causal.cli import main
+
+started = []
+
+def watch(event, given):
+    if event == "subprocess.Popen" and "python" in str(given[0]):
+        started.append(given[1])
+
+sys.addaudithook(watch)
+assert main(sys.argv[1:]) == 0
+held = {"lmms_eval", "lm_eval", "transformers", "lmms_causal.models"} & sys.modules.keys()
+assert not started and not held, (started, held)
+"""
+
+
+def test_a_dry_run_prints_commands_and_starts_and_writes_nothing(plan, tmp_path):
     out = tmp_path / "out"
     given = ["--output", str(out), "--dry-run", "--control", "--sensitivity", "vcd.alpha=0,1"]
-    assert main(["run", str(plan()), *given]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    done = subprocess.run(
+        [sys.executable, "-c", DRY, "run", str(plan()), *given],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    lines = done.stdout.splitlines()
     titles = [line for line in lines if line.startswith("# tiny")]
     commands = [line for line in lines if "--model_args" in line]
     assert len(commands) == 2 * len(titles) == 2 * 2 * (3 + 2 + 2)
     assert all(" -- lmms-eval --model causal " in line for line in commands)
     assert not out.exists()
+
+
+def test_names_of_any_language_and_length_make_folders(plan, tmp_path):
+    text = PLAN.replace("name: tiny", "name: 模型/é" + "x" * 300)
+    read = read_plan(plan(text))
+    cells = cells_of(read, expand(read.interventions)[0], tmp_path)
+    assert cells[0].title.startswith("模型/é")
+    for cell in cells:
+        assert cell.folder.parent == tmp_path / "cells" and cell.folder.name.isascii()
+        assert len(cell.folder.name) < 200
 
 
 def test_a_matrix_of_other_versions_is_refused(plan, capsys, tmp_path):

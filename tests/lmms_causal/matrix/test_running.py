@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import os
 import signal
@@ -12,12 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from lmms_causal.cli import main
+from lmms_causal.errors import UserError
 from lmms_causal.matrix import running
+from lmms_causal.matrix.cell import RANKS
 from lmms_causal.matrix.cells import cells_of
+from lmms_causal.matrix.files import read_json
 from lmms_causal.matrix.locking import Lock
-from lmms_causal.matrix.manifest import read_json, write_manifest
+from lmms_causal.matrix.manifest import write_manifest
 from lmms_causal.matrix.plan import read_plan
 from lmms_causal.matrix.progress import Estimates, Measured, Progress, duration
+from lmms_causal.matrix.stopping import Stopped, stoppable
 from lmms_causal.matrix.variants import expand
 
 # What a harness leaves behind, for a cell whose intervention is not re2.
@@ -77,6 +83,81 @@ def test_what_another_run_holds_is_left_to_it(cells, monkeypatch):
     lock.release()
     outcome, _ = run([cells[0], cells[2]])
     assert not outcome.taken and running.is_done(cells[0])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such locks on Windows")
+def test_a_cell_whose_ranks_live_on_is_held(cells, monkeypatch):
+    """A launcher that was killed leaves them for a moment, without the lock it had."""
+    monkeypatch.setattr(running, "_GRACE", 0.3)
+    rank, other = (Lock.take(cells[0].folder / RANKS, shared=True) for _ in range(2))
+    assert rank is not None and other is not None
+    outcome, _ = run(cells[:1])
+    assert outcome.taken == ["m | none | t"]
+    rank.release()
+    outcome, _ = run(cells[:1])
+    assert outcome.taken == ["m | none | t"]
+    other.release()
+    outcome, _ = run(cells[:1])
+    assert not outcome.taken and running.is_done(cells[0])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such locks on Windows")
+def test_a_file_system_without_locks_is_named_and_not_taken_for_another_run(cells, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(UserError, match=r"lock: this file system has no locks \(No locks"):
+        run(cells)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_asked_to_stop_ends_its_cell_and_can_go_on(cells, number):
+    sleeping = f"import os, time; os.kill(os.getppid(), {int(number)}); time.sleep(60)"
+    asleep = dataclasses.replace(cells[0], launch=(sys.executable, "-c", sleeping))
+    with pytest.raises(Stopped) as stopped, stoppable():
+        run([asleep])
+    assert stopped.value.exit_code == 128 + number and stopped.value.name == number.name
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    lock = Lock.take(cells[0].folder / "lock")  # which the cell's process had as well
+    assert lock is not None
+    lock.release()
+    run(cells[:1])
+    assert running.is_done(cells[0])
+
+
+def test_a_stopped_run_says_so_in_one_line(cells, tmp_path, monkeypatch, capsys):
+    def stopped(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("still here")
+
+    monkeypatch.setattr(running, "run_cells", stopped)
+    plan = str(tmp_path / "plan.yaml")
+    monkeypatch.setattr("lmms_causal.matrix.task_names.check_names", lambda *_: None)
+    assert main(["run", plan, "--output", str(tmp_path / "out")]) == 143
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("stopped (SIGTERM); the same command goes on")
+
+
+def test_a_cell_that_failed_is_told_also_when_another_run_has_the_rest(
+    cells, tmp_path, monkeypatch, capsys
+):
+    outcome = running.Outcome(failed={"m | re2 | t": "why"}, taken=["m | vcd | t"])
+    monkeypatch.setattr(running, "run_cells", lambda *_: outcome)
+    monkeypatch.setattr("lmms_causal.matrix.task_names.check_names", lambda *_: None)
+    plan = tmp_path / "out" / "plan.yaml"  # the copy that a run leaves can be run
+    plan.parent.mkdir()
+    plan.write_text((tmp_path / "plan.yaml").read_text())
+    assert main(["run", str(plan), "--output", str(tmp_path / "out")]) == 1
+    assert "failed: m | re2 | t: why" in capsys.readouterr().err
+    assert plan.read_text() == (tmp_path / "plan.yaml").read_text()
+
+
+def test_how_a_process_ended_is_said(tmp_path):
+    (tmp_path / "log.txt").write_text("")
+    assert running._reason(tmp_path / "log.txt", 0, -9).startswith(
+        "was killed (SIGKILL), out of memory perhaps; see "
+    )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no such locks on Windows")
