@@ -19,12 +19,13 @@ Both settings are evaluated by the harness's own command line, without and with 
 evaluations are kept in --output and not made again. Of each number: "agrees", it is within the
 recipe's tolerance; "within its interval", it is not, but our 95 % interval over documents holds the
 published number; "differs". Exit code: 0, or 1 if a number differs, or 2 for a user's mistake.
+Of another model, or on other documents than the published ones, nothing is compared.
 
 examples:
   lmms-causal reproduce --list
   lmms-causal reproduce vcd --dry-run
   lmms-causal reproduce vcd --benchmark causal_vqa_mini
-  lmms-causal reproduce vista --benchmark pope_coco --model-args device=cuda:1 --batch-size 16
+  lmms-causal reproduce vista --benchmark pope_coco_greedy --model-args device=cuda:1
 """
 
 
@@ -48,6 +49,11 @@ def add_parser(commands: Any) -> None:
     add("--seeds", metavar="S1,S2", help="instead of the recipe's (sampled decoding only)")
     add("--batch-size", metavar="N", type=int, help="instead of the recipe's")
     add("--model-args", metavar="K=V,K=V", default="", help="replace or add model arguments")
+    add(
+        "--same-model",
+        action="store_true",
+        help="pretrained= of --model-args is a copy of the recipe's model: compare",
+    )
     add("--output", metavar="DIR", type=Path, help="default: runs/reproduce/METHOD/BENCHMARK")
     add("--json", metavar="OUT", type=Path, help="also write all numbers here")
     parser.set_defaults(run=_run)
@@ -57,7 +63,7 @@ def _run(arguments: argparse.Namespace) -> int:
     # Here, not above: adding the sub-command must not cost the start of NumPy and the harnesses.
     from lmms_causal.reproduce.catalogue import all_recipes, find_recipes
     from lmms_causal.reproduce.commands import Changes, jobs
-    from lmms_causal.reproduce.recipe import read_recipe
+    from lmms_causal.reproduce.reading import read_recipe
     from lmms_causal.reproduce.reporting import listing, plan_text
 
     if arguments.recipe is not None:
@@ -83,7 +89,10 @@ def _run(arguments: argparse.Namespace) -> int:
         limit=_positive("--limit", arguments.limit),
         batch_size=_positive("--batch-size", arguments.batch_size),
         seeds=_numbers(arguments.seeds),
+        same_model=arguments.same_model,
     )
+    if changes.same_model and not {"pretrained", "adapter"} & changes.model_args.keys():
+        raise UserError("--same-model: is about pretrained= of --model-args, which is not given")
     for place, recipe in enumerate(recipes):
         if arguments.tasks:
             recipe = recipe.restricted(arguments.tasks.split(","))
@@ -100,16 +109,18 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _reproduce(recipe: Any, todo: Any, changes: Any, out: Path | None) -> int:
     from lmms_causal.interventions.spec import parse
-    from lmms_causal.reproduce.measuring import measure
+    from lmms_causal.reproduce.comparability import unsettled
+    from lmms_causal.reproduce.measuring import check_aggregations, measure
     from lmms_causal.reproduce.reporting import result_text, to_json
     from lmms_causal.reproduce.running import run_all
 
     parse(recipe.interventions)  # a bad spec ends here, not after the plain run
+    check_aggregations(recipe)
     runs = run_all(todo)
-    partial = changes.limit is not None
+    reason = unsettled(recipe, changes, runs)
     measured = [measure(runs, one) for one in recipe.published]
-    print("", *result_text(recipe, measured, changes, partial), sep="\n")
-    record = to_json(recipe, todo, measured, partial)
+    print("", *result_text(recipe, measured, changes, reason), sep="\n")
+    record = to_json(recipe, todo, measured, changes, reason)
     if out is not None:
         text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
         try:
@@ -124,7 +135,7 @@ def _pairs(text: str) -> dict[str, str]:
     pairs = {}
     for part in filter(None, text.split(",")):
         key, equals, value = part.partition("=")
-        if not equals:
+        if not equals or not key.strip():
             raise UserError(f"--model-args: {part!r} is not key=value")
         pairs[key.strip()] = value.strip()
     return pairs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ __all__ = ["add_parser"]
 _EPILOG = """\
 Nothing is sent: the folder holds what a person sends, checked, with all that is needed to repeat
 the run. A run with --limit is refused, and so is one that does not say under which interventions it
-was made. Numbers made under an intervention name it wherever they stand.
+was made, or whose results and samples do not fit each other. Numbers made under an intervention
+name it wherever they stand.
 
   rerun/               command and manifest: versions, spec, seeds, hashes of all files
   hub/.eval_results/   for a pull request to the model's repository (--hub-benchmark)
@@ -76,6 +78,8 @@ def _run(arguments: argparse.Namespace) -> int:
     url = arguments.source_url
     if url and not url.startswith(("https://", "http://")):
         raise UserError(f"--source-url {url}: an address that begins with https:// is expected")
+    if arguments.hub_org and not re.fullmatch(r"[A-Za-z0-9][\w.-]*", arguments.hub_org):
+        raise UserError(f"--hub-org {arguments.hub_org}: a name on the Hub is expected")
     benchmarks = [read_benchmark(text) for text in arguments.hub_benchmark]
     evidence = read_evidence(arguments.run_path, arguments.model_id)
     parts = write_bundle(

@@ -7,7 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from lmms_causal.errors import UserError, nearest
-from lmms_causal.reproduce.recipe import Recipe, read_recipe
+from lmms_causal.reproduce.reading import read_recipe
+from lmms_causal.reproduce.recipe import Recipe
 
 __all__ = ["FOLDER", "all_recipes", "find_recipes"]
 

@@ -24,12 +24,14 @@ class Changes:
         limit: documents a task; makes a run partial.
         batch_size: documents decoded at once.
         seeds: instead of the recipe's.
+        same_model: what `model_args` load is a copy of the recipe's checkpoint.
     """
 
     model_args: Mapping[str, str] = field(default_factory=dict)
     limit: int | None = None
     batch_size: int | None = None
     seeds: tuple[int, ...] = ()
+    same_model: bool = False
 
     def __post_init__(self) -> None:
         if "interventions" in self.model_args:
@@ -37,15 +39,27 @@ class Changes:
                 "--model-args interventions=...: the recipe sets the interventions; for others use "
                 "the harness or a recipe file of your own (--recipe)"
             )
+        if "seed" in self.model_args:
+            raise UserError("--model-args seed=...: every run has a seed of its own; use --seeds")
 
     def named(self) -> list[str]:
         """The changes in words."""
         changed = [f"{key}={value}" for key, value in self.model_args.items()]
         if self.seeds:
             changed.append(f"seeds {', '.join(map(str, self.seeds))}")
+        if self.batch_size:
+            changed.append(f"batch size {self.batch_size}")
         if self.limit:
             changed.append(f"{self.limit} documents a task")
         return changed
+
+    def other_model(self, recipe: Recipe) -> str:
+        """What is evaluated, if it is not the recipe's checkpoint as it is; else ""."""
+        given = self.model_args.get("pretrained", recipe.model.pretrained)
+        adapter = self.model_args.get("adapter")
+        if self.same_model or (given == recipe.model.pretrained and not adapter):
+            return ""
+        return given + (f" with adapter {adapter}" if adapter else "")
 
 
 @dataclass(frozen=True)
@@ -104,5 +118,5 @@ def _generation(recipe: Recipe) -> str:
         return ""
     sampled = recipe.decoding.mode == "sampled"
     settings = {"do_sample": sampled} | ({} if sampled else {"temperature": 0})
-    settings |= recipe.decoding.settings
+    settings |= recipe.decoding.settings  # of beams: their number
     return ",".join(f"{key}={value}" for key, value in settings.items())

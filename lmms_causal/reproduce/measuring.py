@@ -21,10 +21,10 @@ from lmms_causal.compare import aggregations
 from lmms_causal.compare.records import CLUSTER_KEYS, Sample, Task, score
 from lmms_causal.errors import UserError
 from lmms_causal.reproduce.commands import METHOD, PLAIN
-from lmms_causal.reproduce.recipe import Measure, Published
+from lmms_causal.reproduce.recipe import Measure, Published, Recipe
 from lmms_causal.reproduce.running import Runs
 
-__all__ = ["Estimate", "Measured", "Verdict", "measure", "verdict"]
+__all__ = ["Estimate", "Measured", "Verdict", "check_aggregations", "measure", "verdict"]
 
 Array = NDArray[np.float64]
 Verdict = str
@@ -53,16 +53,17 @@ class Measured:
     difference: Estimate
 
 
-def verdict(ours: Estimate, theirs: float | None, tolerance: float, partial: bool) -> Verdict:
+def verdict(ours: Estimate, theirs: float | None, tolerance: float, settled: bool) -> Verdict:
     """Compare: within the tolerance, else whether our interval holds the published number.
 
     Args:
         ours: our number.
         theirs: the published one, None if it was not seen.
         tolerance: of the recipe.
-        partial: some documents were left out, which settles nothing.
+        settled: ours are of the published model on the published documents; anything else settles
+            nothing (`comparability.py`).
     """
-    if theirs is None or partial or math.isnan(ours.value):
+    if theirs is None or not settled or math.isnan(ours.value):
         return "not compared"
     if abs(ours.value - theirs) <= tolerance * (1 + 1e-9):
         return "agrees"
@@ -112,15 +113,20 @@ def _combined(parts: Sequence[Any], how: Measure) -> Any:
 
 
 def _point(runs: Runs, setting: str, name: str, metric: str, how: Measure) -> float:
-    found = [
-        _task(run, name).aggregates.get((metric, how.filter))
-        for (one, _), run in runs.items()
-        if one == setting
-    ]
-    present = [value for value in found if value is not None]
-    if len(present) != len(found):
-        raise UserError(f"task {name}: the results have no {metric},{how.filter}")
-    return sum(present) / len(present)
+    tasks = [_task(run, name) for (one, _), run in runs.items() if one == setting]
+    found = [_reported(task, metric, how) for task in tasks]
+    return sum(found) / len(found)
+
+
+def _reported(task: Task, metric: str, how: Measure) -> float:
+    """What the harness reports; NaN for a number that the task declares and that did not come out,
+    such as the F1 score of a model that never says yes."""
+    value = task.aggregates.get((metric, how.filter))
+    if value is not None:
+        return value
+    if any(entry.get("metric") == metric for entry in task.config.get("metric_list") or []):
+        return float("nan")
+    raise UserError(f"task {task.name}: the results have no {metric},{how.filter}")
 
 
 def _task(run: Any, name: str) -> Task:
@@ -158,6 +164,8 @@ def _drawn(runs: Runs, how: Measure, seed: int) -> tuple[str, dict[str, Array] |
                 for (one, number), task in tasks.items():
                     if one != setting:
                         continue
+                    if (metric, how.filter) not in task.aggregates:
+                        return f"{metric} is undefined on these answers", None
                     rows = [documents[one, number][doc].metrics.get(metric) for doc in ids]
                     values = _resampled(task, metric, how, rows, groups, draws, key)
                     if values is None:
@@ -225,12 +233,30 @@ def _resampled(
     return results
 
 
+def check_aggregations(recipe: Recipe) -> None:
+    """Load the functions that a recipe names, before anything is run.
+
+    Raises:
+        UserError: there is no such function.
+    """
+    for one in recipe.published:
+        for path in one.measure.aggregations.values():
+            _function(path)
+
+
 def _aggregation(task: Task, metric: str, how: Measure) -> Callable[[list[Any]], float] | None:
     if metric in how.aggregations:
-        module, _, name = how.aggregations[metric].rpartition(".")
-        function: Callable[[list[Any]], float] = getattr(import_module(module), name)
-        return function
+        return _function(how.aggregations[metric])
     return aggregations.offered_aggregation(task, metric)
+
+
+def _function(path: str) -> Callable[[list[Any]], float]:
+    module, _, name = path.rpartition(".")
+    try:
+        function: Callable[[list[Any]], float] = getattr(import_module(module), name)
+    except (AttributeError, ImportError, ValueError) as error:
+        raise UserError(f"aggregations: {path}: cannot be imported ({error})") from None
+    return function
 
 
 def _copy(record: Any, copy: int, identifiers: set[str]) -> Any:

@@ -58,9 +58,16 @@ def plan_text(recipe: Recipe, jobs: Sequence[Job], changes: Changes) -> Iterator
 
 
 def result_text(
-    recipe: Recipe, measured: Sequence[Measured], changes: Changes, partial: bool
+    recipe: Recipe, measured: Sequence[Measured], changes: Changes, unsettled: str
 ) -> Iterator[str]:
-    """Ours beside theirs, a line for each setting of each number."""
+    """Ours beside theirs, a line for each setting of each number.
+
+    Args:
+        recipe: what was published.
+        measured: ours, for each published number.
+        changes: what the user wanted otherwise.
+        unsettled: why nothing is compared, "" if it is.
+    """
     yield f"{recipe.name}: {recipe.about}"
     yield from _source(recipe)
     if changes.named():
@@ -68,7 +75,7 @@ def result_text(
     yield ""
     rows = [("", "", "published", "ours", "95 % interval", "tolerance", "")]
     for one, ours in zip(recipe.published, measured, strict=True):
-        for setting, estimate, theirs, word in _lines(one, ours, partial):
+        for setting, estimate, theirs, word in _lines(one, ours, not unsettled):
             tolerance = "" if setting == "difference" else f"{one.tolerance:g}"
             name = _name(one) if setting == "plain" else ""
             text = _number(estimate.value, signed=setting == "difference")
@@ -84,21 +91,21 @@ def result_text(
                 )
             )
     yield from _aligned(rows)
-    notes = {ours.plain.note for ours in measured} - {""}
-    for note in sorted(notes):
+    notes = {one.note for ours in measured for one in (ours.plain, ours.method, ours.difference)}
+    for note in sorted(notes - {""}):
         yield f"  no interval: {note}"
     if recipe.tolerance:
         yield f"  tolerance: {recipe.tolerance}"
     yield from _differences(recipe)
-    yield f"  {outcome(recipe, measured, partial)}"
+    yield f"  {outcome(recipe, measured, unsettled)}"
 
 
-def outcome(recipe: Recipe, measured: Sequence[Measured], partial: bool) -> str:
+def outcome(recipe: Recipe, measured: Sequence[Measured], unsettled: str) -> str:
     """The verdicts summed up in one sentence."""
     if not recipe.published:
         return f"no target: {recipe.without_target}"
-    if partial:
-        return "partial: documents were left out, so nothing is settled"
+    if unsettled:
+        return f"nothing is settled: {unsettled}"
     words = _verdicts(recipe, measured)
     counts = {word: words.count(word) for word in dict.fromkeys(words)}
     return f"of {len(words)} published numbers: " + ", ".join(
@@ -108,7 +115,11 @@ def outcome(recipe: Recipe, measured: Sequence[Measured], partial: bool) -> str:
 
 
 def to_json(
-    recipe: Recipe, jobs: Sequence[Job], measured: Sequence[Measured], partial: bool
+    recipe: Recipe,
+    jobs: Sequence[Job],
+    measured: Sequence[Measured],
+    changes: Changes,
+    unsettled: str,
 ) -> dict[str, Any]:
     """All numbers, with the commands they came from; undefined ones are None."""
     return {
@@ -117,7 +128,8 @@ def to_json(
         "model": {"pretrained": recipe.model.pretrained, "revision": recipe.model.revision},
         "source": {"paper": recipe.source.paper, "place": recipe.source.place},
         "without_target": recipe.without_target or None,
-        "partial": partial,
+        "changed": changes.named(),
+        "unsettled": unsettled or None,
         "commands": [list(job.command) for job in jobs],
         "numbers": [
             {
@@ -130,9 +142,10 @@ def to_json(
                         "ours": _finite(estimate.value),
                         "low": _finite(estimate.low),
                         "high": _finite(estimate.high),
+                        "no_interval": estimate.note or None,
                         "verdict": word,
                     }
-                    for setting, estimate, theirs, word in _lines(one, ours, partial)
+                    for setting, estimate, theirs, word in _lines(one, ours, not unsettled)
                 },
             }
             for one, ours in zip(recipe.published, measured, strict=True)
@@ -141,22 +154,28 @@ def to_json(
 
 
 def _lines(
-    one: Published, ours: Measured, partial: bool
+    one: Published, ours: Measured, settled: bool
 ) -> Iterator[tuple[str, Estimate, float | None, str]]:
     """Setting, ours, theirs and what is to be said; of the difference only the interval counts."""
     for setting, estimate, theirs in (
         ("plain", ours.plain, one.plain),
         ("method", ours.method, one.method),
     ):
-        yield setting, estimate, theirs, verdict(estimate, theirs, one.tolerance, partial)
+        yield setting, estimate, theirs, verdict(estimate, theirs, one.tolerance, settled)
     change = None if one.plain is None or one.method is None else one.method - one.plain
     estimate, word = ours.difference, ""
-    if change is not None and not partial and not math.isnan(estimate.low):
-        # Published numbers are rounded; so is the difference of two of them.
-        inside = estimate.low - 0.01 <= change <= estimate.high + 0.01
+    if change is not None and settled and not math.isnan(estimate.low):
+        slack = _rounding(one)
+        inside = estimate.low - slack <= change <= estimate.high + slack
         word = "inside" if inside else "outside"
         word = f"published {word} the interval"
     yield "difference", estimate, change, word
+
+
+def _rounding(one: Published) -> float:
+    """By how much rounding may move the difference of the two published numbers."""
+    digits = max(len(repr(float(v)).partition(".")[2]) for v in (one.plain, one.method) if v)
+    return 10.0**-digits * (1 + 1e-9)
 
 
 def _verdicts(recipe: Recipe, measured: Sequence[Measured]) -> list[str]:
@@ -164,7 +183,7 @@ def _verdicts(recipe: Recipe, measured: Sequence[Measured]) -> list[str]:
     for one, ours in zip(recipe.published, measured, strict=True):
         for theirs, estimate in ((one.plain, ours.plain), (one.method, ours.method)):
             if theirs is not None:
-                words.append(verdict(estimate, theirs, one.tolerance, False))
+                words.append(verdict(estimate, theirs, one.tolerance, True))
     return words
 
 
@@ -190,6 +209,7 @@ def _name(one: Published) -> str:
 def _number(value: float | None, signed: bool = False) -> str:
     if value is None or math.isnan(value):
         return "-"
+    value = round(value, 2) + 0.0  # no minus before a zero
     return f"{value:+.2f}" if signed else f"{value:.2f}"
 
 

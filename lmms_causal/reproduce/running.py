@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from lmms_causal.compare.read import read_run
 from lmms_causal.compare.records import Run
@@ -18,7 +21,7 @@ from lmms_causal.reproduce.commands import Job
 __all__ = ["Runs", "execute", "run_all"]
 
 _RECORD = "command.json"
-_TAIL = 3000  # characters of a failed evaluation's output that are shown
+_REASON = re.compile(r"\s*([\w.]*(Error|Exception|Interrupt)\b|error: |.*\| ERROR )")
 
 Runs = dict[tuple[str, int], Run]
 """Finished evaluations by setting and seed."""
@@ -38,13 +41,12 @@ def run_all(jobs: Sequence[Job], say: Callable[[str], None] = print) -> Runs:
         if _finished(job):
             say(f"      finished before, in {job.folder}")
         else:
-            job.folder.mkdir(parents=True, exist_ok=True)
+            _begin(job)
             log = job.folder / "log.txt"
             execute(job.command, log)
             if not _results(job.folder):  # lmms-eval may end with code 0 after an error
-                raise UserError(f"{log}: the evaluation ended without results:\n{_tail(log)}")
-            record = json.dumps(list(job.command), indent=1)
-            (job.folder / _RECORD).write_text(f"{record}\n", encoding="utf-8")
+                raise UserError(f"{log}: the evaluation ended without results: {_reason(log)}")
+            _record(job, finished=True)
         runs[job.setting, job.seed] = read_run(_results(job.folder)[-1])
     return runs
 
@@ -53,7 +55,7 @@ def execute(command: Sequence[str], log: Path) -> None:
     """Run a command with this environment's programs, its output into a file.
 
     Raises:
-        UserError: a non-zero exit code; the message ends with the last lines of the output.
+        UserError: a non-zero exit code; the message ends with what the output says of it.
     """
     program = Path(sys.executable).with_name(command[0])
     with log.open("w", encoding="utf-8") as stream:
@@ -64,33 +66,56 @@ def execute(command: Sequence[str], log: Path) -> None:
             stderr=subprocess.STDOUT,
         )
     if done.returncode:
-        raise UserError(f"{log}: {command[0]} ended with code {done.returncode}:\n{_tail(log)}")
+        raise UserError(f"{log}: {command[0]} ended with code {done.returncode}: {_reason(log)}")
 
 
 def _check_folder(job: Job) -> None:
-    record = job.folder / _RECORD
-    if record.is_file() and _recorded(record) != list(job.command):
+    record = _recorded(job)
+    if record is not None and record["command"] != list(job.command):
         raise UserError(
             f"{job.folder}: holds an evaluation with another command (command.json); choose "
             "another --output, or remove the folder"
         )
-    if not record.is_file() and _results(job.folder):
+    if record is None and _results(job.folder):
         raise UserError(
             f"{job.folder}: holds results of which this command knows nothing; choose another "
             "--output"
         )
 
 
-def _recorded(record: Path) -> list[str] | None:
+def _begin(job: Job) -> None:
+    """An empty folder that says what it is for; leftovers of this very command are removed."""
+    if _recorded(job) is not None:
+        # An interrupted evaluation may have written its results, but not all of its samples.
+        shutil.rmtree(job.folder)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    _record(job, finished=False)
+
+
+def _record(job: Job, finished: bool) -> None:
+    text = json.dumps({"command": list(job.command), "finished": finished}, indent=1)
+    (job.folder / _RECORD).write_text(f"{text}\n", encoding="utf-8")
+
+
+def _recorded(job: Job) -> dict[str, Any] | None:
+    """What `_record` wrote; None where it has written nothing."""
+    record = job.folder / _RECORD
+    if not record.is_file():
+        return None
     try:
         value = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
-    return value if isinstance(value, list) else None
+        value = None
+    if isinstance(value, list):  # an older form: the command alone, written once it was finished
+        value = {"command": value, "finished": True}
+    if isinstance(value, dict) and {"command", "finished"} <= value.keys():
+        return value
+    return {"command": None, "finished": False}
 
 
 def _finished(job: Job) -> bool:
-    return (job.folder / _RECORD).is_file() and bool(_results(job.folder))
+    record = _recorded(job)
+    return record is not None and record["finished"] is True and bool(_results(job.folder))
 
 
 def _results(folder: Path) -> list[Path]:
@@ -99,5 +124,9 @@ def _results(folder: Path) -> list[Path]:
     return sorted(found, key=lambda file: file.stat().st_mtime_ns)
 
 
-def _tail(log: Path) -> str:
-    return log.read_text(encoding="utf-8", errors="replace")[-_TAIL:].strip()
+def _reason(log: Path) -> str:
+    """The last line of the output that names an error, else its last line."""
+    text = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    named = [line for line in lines if _REASON.match(line)]
+    return (named or lines or ["no output"])[-1]

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from lmms_causal.errors import UserError
-from lmms_causal.submit.every_eval_ever import Evaluator, record, record_path, samples
+from lmms_causal.submit.every_eval_ever import Evaluator, record, record_path
 from lmms_causal.submit.evidence import Evidence
-from lmms_causal.submit.hub import Benchmark, check_hub_file, hub_file
+from lmms_causal.submit.hub import Benchmark, check_hub_file, described, hub_file
+from lmms_causal.submit.instances import is_conversation, samples
 from lmms_causal.submit.rerun import manifest, readme, script
 from lmms_causal.submit.schema import check_log, check_sample
 
@@ -66,7 +67,8 @@ def write_bundle(
                 name, text = hub_file(evidence, benchmarks, source_url)
                 _write(root / _HUB / name, text)
                 parts.append(
-                    f"`{_HUB / name}`: for a pull request to {evidence.model_id} on the Hub"
+                    f"`{_HUB / name}`: for a pull request to {evidence.model_id} on the Hub; "
+                    + "; ".join(described(text))
                 )
             if by is not None:
                 left_out = _store(evidence, by, root / _STORE, now, with_samples)
@@ -115,6 +117,11 @@ def _store(
     log, left_out = record(evidence, by, now)
     path = record_path(evidence)
     if with_samples:
+        left_out += [
+            f"{name}: its samples (a conversation, of which the harness records the end)"
+            for name, task in evidence.tasks().items()
+            if is_conversation(task)
+        ]
         rows = [json.dumps(row, ensure_ascii=False) for row in samples(evidence, log)]
         if rows:
             content = "".join(f"{row}\n" for row in rows)

@@ -2,28 +2,27 @@
 
 Field rules: the schema and the notes of ``evaleval/every_eval_ever``. The model's id is the join
 key there and must stay the base model's, so that the intervention is said in the model's name and
-details, in the name of the evaluation (``lmms_causal.intervened.TASK``) and in its description.
+details, in the evaluation's and the metric's name (``lmms_causal.intervened.TASK``) and in its
+description.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shlex
 import uuid
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lmms_causal import __version__
 from lmms_causal.compare import aggregations
-from lmms_causal.compare.locate import samples_file
-from lmms_causal.compare.records import LMMS_EVAL, Sample, Task, number, score
+from lmms_causal.compare.records import LMMS_EVAL, Run, Task, number, score
 from lmms_causal.submit.evidence import Evidence
-from lmms_causal.submit.schema import VERSION, check_log, check_sample
+from lmms_causal.submit.integrity import OURS
+from lmms_causal.submit.schema import VERSION, check_log
 
-__all__ = ["COLLECTION", "Evaluator", "record", "record_path", "samples"]
+__all__ = ["COLLECTION", "Evaluator", "record", "record_path", "result_id"]
 
 COLLECTION = "lmms-causal"
 """Folder of the data store, one for the source of the records."""
@@ -67,12 +66,14 @@ def record(evidence: Evidence, by: Evaluator, now: float) -> tuple[dict[str, Any
         for metric, name in task.aggregates
         if _has_direction(task, metric, left_out)
     ]
+    left_out += [f"{one} (no finite number)" for one in evidence.undefined()]
     details = {
         "intervention": intervention or "none",
-        "deployment_type": "self_deployed",
+        "deployment_type": "self_deployed" if run.model_args.get("pretrained") else "unknown",
         "model_availability": "open_weights" if by.open_weights else "unknown",
         "revision": run.model_args.get("revision", "main"),
         "harness_model": run.model,
+        "model_args": ",".join(f"{key}={value}" for key, value in run.model_args.items()),
         **({"commit": evidence.commit} if evidence.commit else {}),
     }
     log = {
@@ -99,7 +100,7 @@ def record(evidence: Evidence, by: Evaluator, now: float) -> tuple[dict[str, Any
             "name": evidence.model_id + (f" with {intervention}" if intervention else ""),
             "id": evidence.model_id,
             "developer": evidence.model_id.partition("/")[0],
-            "inference_engine": {"name": "transformers"},
+            **_engine(run),
             "additional_details": details,
         },
         "evaluation_results": results,
@@ -108,29 +109,15 @@ def record(evidence: Evidence, by: Evaluator, now: float) -> tuple[dict[str, Any
     return log, left_out
 
 
-def samples(evidence: Evidence, log: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """One row a document, for the first metric of each task that has a number for documents.
-
-    Raises:
-        UserError: a row is not valid.
-    """
-    results = {one["evaluation_result_id"]: one for one in log["evaluation_results"]}
-    for name, task in evidence.tasks().items():
-        key = str(task.config.get("score_key") or "score")
-        for metric, used in task.aggregates:
-            rows = task.samples.get(used, ())
-            result = results.get(_result_id(name, metric, used))
-            if result and any(score(row.metrics.get(metric), key) is not None for row in rows):
-                break
-        else:
-            continue
-        texts = _responses(evidence, name)
-        for row in rows:
-            value = score(row.metrics.get(metric), key)
-            if value is not None:
-                made = _sample(row, value, texts.get(row.doc_id), result, log)
-                check_sample(made, log)
-                yield made
+def _engine(run: Run) -> dict[str, Any]:
+    """What computed the answers, where the harness's model tells."""
+    if run.model in OURS or run.model.startswith(("hf", "steered")):
+        known = run.settings.get("transformers_version")
+        return {
+            "inference_engine": {"name": "transformers", **({"version": known} if known else {})}
+        }
+    found = [name for name in ("vllm", "sglang") if name in run.model]
+    return {"inference_engine": {"name": found[0]}} if found else {}
 
 
 def _has_direction(task: Task, metric: str, left_out: list[str]) -> bool:
@@ -141,13 +128,14 @@ def _has_direction(task: Task, metric: str, left_out: list[str]) -> bool:
     return known
 
 
-def _result_id(task: str, metric: str, name: str) -> str:
+def result_id(task: str, metric: str, name: str) -> str:
+    """Joins a result with its samples: task, metric and, if there are several, the filter."""
     return f"{task}/{metric}" + ("" if name == "none" else f"/{name}")
 
 
 def _result(evidence: Evidence, task: Task, metric: str, name: str) -> dict[str, Any]:
     intervention = evidence.intervention
-    count = len(task.samples.get(name, ()))
+    count = len(task.samples.get(name) or next(iter(task.samples.values()), ()))
     low, high, unit = _bounds(task, metric, name)
     told = f"under intervention {intervention}; " if intervention else ""
     prefix = "lmms_causal.intervened." if intervention else ""
@@ -156,13 +144,13 @@ def _result(evidence: Evidence, task: Task, metric: str, name: str) -> dict[str,
     if error is not None:
         uncertainty["standard_error"] = {"value": error, "method": "reported by the harness"}
     return {
-        "evaluation_result_id": _result_id(task.name, metric, name),
+        "evaluation_result_id": result_id(task.name, metric, name),
         "evaluation_name": f"{prefix}{task.name}",
         "source_data": _source(task, count),
         "metric_config": {
             "evaluation_description": f"{told}task {task.name} {task.version}, metric {metric}, "
             f"filter {name}",
-            "metric_id": f"{task.name}.{metric}",
+            "metric_id": f"{prefix}{task.name}.{metric}",
             "metric_name": metric,
             **({"metric_unit": unit} if unit else {}),
             "lower_is_better": not task.higher_is_better[metric],
@@ -184,7 +172,7 @@ def _result(evidence: Evidence, task: Task, metric: str, name: str) -> dict[str,
 
 def _bounds(task: Task, metric: str, name: str) -> tuple[Any, Any, str]:
     """Bounds and unit: 0 and 1 of shares, if the documents' scores prove it; else unknown."""
-    scale = aggregations.mean_scale(task, metric, name)
+    scale = aggregations.mean_scale(task, metric, name) if name in task.samples else None
     key = str(task.config.get("score_key") or "score")
     found = [score(row.metrics.get(metric), key) for row in task.samples.get(name, ())]
     shares = scale is not None and all(value is None or 0 <= value <= 1 for value in found)
@@ -226,59 +214,6 @@ def _generation(evidence: Evidence, task: Task) -> dict[str, Any]:
         if value is not None:
             arguments[key] = int(value) if key == "max_tokens" else value
     return arguments
-
-
-def _responses(evidence: Evidence, task: str) -> dict[int, str]:
-    """What the model answered before filters, by document."""
-    file = samples_file(evidence.run.path, task)
-    texts: dict[int, str] = {}
-    if file is None:
-        return texts
-    with file.open(encoding="utf-8") as lines:
-        for line in filter(str.strip, lines):
-            row = json.loads(line)
-            response = row.get("resps", row.get("filtered_resps"))
-            while isinstance(response, list) and len(response) == 1:
-                response = response[0]
-            text = response if isinstance(response, str) else json.dumps(response)
-            texts.setdefault(int(row["doc_id"]), text)
-    return texts
-
-
-def _sample(
-    row: Sample, value: float, text: str | None, result: Mapping[str, Any], log: Mapping[str, Any]
-) -> dict[str, Any]:
-    asked = {"raw": row.prompt or "", "reference": [row.target]}
-    canonical = json.dumps(asked, sort_keys=True, separators=(",", ":"))
-    recorded = {} if row.prompt else {"prompt": "not recorded by the harness"}
-    made = {
-        "schema_version": VERSION,
-        "evaluation_id": log["evaluation_id"],
-        "model_id": log["model_info"]["id"],
-        "evaluation_name": result["evaluation_name"],
-        "evaluation_result_id": result["evaluation_result_id"],
-        "sample_id": row.key or str(row.doc_id),
-        "interaction_type": "single_turn",
-        "input": asked,
-        "output": {"raw": [row.response if text is None else text]},
-        "answer_attribution": [
-            {
-                "turn_idx": 0,
-                "source": "output.raw",
-                "extracted_value": row.response,
-                "extraction_method": f"filter {row.filter} of the harness",
-                "is_terminal": True,
-            }
-        ],
-        "evaluation": {"score": value, "is_correct": value >= 1.0},
-        "metadata": {
-            "intervention": log["model_info"]["additional_details"]["intervention"],
-            **recorded,
-        },
-    }
-    if row.prompt:  # a hash of nothing would join what is not the same
-        made["sample_hash"] = hashlib.sha256(canonical.encode()).hexdigest()
-    return made
 
 
 def _stamp(date: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import shlex
 from collections.abc import Mapping
@@ -16,13 +17,16 @@ from lmms_causal.compare.locate import load_results
 from lmms_causal.compare.read import read_run
 from lmms_causal.compare.records import LMMS_EVAL, Run, Task, number
 from lmms_causal.errors import UserError
+from lmms_causal.submit.integrity import require_integrity
 
 __all__ = ["Evidence", "read_evidence"]
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_OURS = ("causal", "causal-multimodal")
-_CHANGES = ("adapter", "peft", "delta", "steer_path")
+_CHANGES = ("adapter", "peft", "delta", "steer_path", "lora_local_path")
 """Model arguments that make another model of a checkpoint."""
+
+_CARRIED_OUT = re.compile(r"vcrbench_rrd(_sequential)?(_video)?")
+"""Tasks of this package that hold the conversation of a method (RRD) with whatever model."""
 
 _REPEATED = (
     "model",
@@ -89,6 +93,18 @@ class Evidence:
         """The run's tasks, without groups: those have no documents of their own."""
         return {name: task for name, task in self.run.tasks.items() if not task.is_group}
 
+    def undefined(self) -> list[str]:
+        """Numbers that did not come out (NaN, infinite), as ``TASK: METRIC,FILTER``."""
+        return [
+            f"{name}: {key}"
+            for name in self.tasks()
+            for key, value in self.data["results"][name].items()
+            if "," in key
+            and "_stderr" not in key
+            and isinstance(value, float)
+            and not math.isfinite(value)
+        ]
+
     def standard_error(self, task: str, metric: str, name: str) -> float | None:
         """As the harness reports it, the clustered one if there is one."""
         results = self.data["results"][task]
@@ -108,51 +124,28 @@ def read_evidence(path: Path, model_id: str | None = None) -> Evidence:
         model_id: name on the Hub, if ``pretrained`` is a folder.
 
     Raises:
-        UserError: no such run; documents were left out; the interventions are not recorded; the
-            checkpoint has no name on the Hub.
+        UserError: no such run; it must not be submitted (`integrity.py`); the checkpoint has no
+            name on the Hub.
     """
     run = read_run(path)
     data = load_results(run.path)
-    _require_whole(run, data)
-    _require_known(run, data)
+    require_integrity(run, data)
     named = _model_id(run, model_id)
     return Evidence(
         run, data, named, _intervention(run), _command(run, data), _commit(run, data, named)
     )
 
 
-def _require_whole(run: Run, data: Mapping[str, Any]) -> None:
-    config = data["config"]
-    for key in ("limit", "offset", "samples"):
-        if config.get(key):
-            raise UserError(
-                f"{run.path}: evaluated with {key}={config[key]}: a number of some documents is no "
-                "number of the benchmark; evaluate all of them"
-            )
-    for task, counts in (data.get("n-samples") or {}).items():
-        original, done = number(counts.get("original")), number(counts.get("effective"))
-        if original is not None and done is not None and done < original:
-            raise UserError(
-                f"{run.path}: {done:g} of {original:g} documents of {task} were evaluated; "
-                "evaluate all of them"
-            )
-
-
-def _require_known(run: Run, data: Mapping[str, Any]) -> None:
-    """Our models write the spec into every results file; one without it proves nothing."""
-    config = data["config"]
-    recorded = "lmms_causal_interventions" in config or re.search(
-        r"\[.*\]", str(config.get("model_backend"))
-    )
-    if run.model in _OURS and not recorded:
-        raise UserError(
-            f"{run.path}: --model {run.model}, but the file does not say under which interventions "
-            "(an old version, or an edited file); evaluate again"
-        )
-
-
 def _intervention(run: Run) -> str:
+    names = [name for name, task in run.tasks.items() if not task.is_group]
+    carried_out = [name for name in names if _CARRIED_OUT.fullmatch(name)]
+    if carried_out and carried_out != names:
+        raise UserError(
+            f"{run.path}: {', '.join(carried_out)} carries out a method (rrd) with the model, the "
+            "other tasks do not; submit runs of one kind, each by itself"
+        )
     parts = [run.interventions] if run.interventions else []
+    parts += [f"rrd, carried out by task {name}" for name in carried_out]
     parts += [f"{key}={run.model_args[key]}" for key in _CHANGES if run.model_args.get(key)]
     if run.model == "steered" and not run.model_args.get("steer_path"):
         parts.append("lm-eval's model `steered`")

@@ -16,16 +16,18 @@ import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml, parse_eval_result_entries
 
 from lmms_causal import __version__
+from lmms_causal.compare.records import Task
 from lmms_causal.errors import UserError, nearest
 from lmms_causal.submit.evidence import Evidence
 
-__all__ = ["Benchmark", "check_hub_file", "hub_file", "read_benchmark"]
+__all__ = ["Benchmark", "check_hub_file", "described", "hub_file", "read_benchmark"]
 
 _BENCHMARK = re.compile(
-    r"(?P<task>\w+)(?::(?P<metric>\w+)(?:,(?P<filter>[\w-]+))?)?="
+    r"(?P<task>[^\s:=,]+)(?::(?P<metric>[^\s:=,]+)(?:,(?P<filter>[^\s:=,]+))?)?="
     r"(?P<dataset>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*):(?P<id>[\w.-]+)(?:@(?P<revision>[\w.-]+))?"
 )
 _PLAIN = "plain model, no intervention"
+_CONTROL = re.compile(r"(.*_)?blind(_.*)?")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -109,19 +111,42 @@ def check_hub_file(text: str, intervention: str) -> None:
             raise UserError(f"{where}: value {entry.value!r} is not finite")
         if entry.date is not None and not _DATE.match(entry.date):
             raise UserError(f"{where}: date {entry.date!r} is not ISO 8601")
-        if (intervention or _PLAIN) not in (entry.notes or ""):
+        if not (entry.notes or "").startswith(f"{_told(intervention)}; "):
             raise UserError(
                 f"{where}: the notes do not say {intervention or _PLAIN!r}; a number made under an "
                 "intervention is none of the plain model"
             )
 
 
+def described(text: str) -> list[str]:
+    """What a file says, an entry each: a metric that was not named is seen here."""
+    return [
+        f"{entry.dataset_id}:{entry.task_id} {entry.value:g} ({entry.notes})"
+        for entry in parse_eval_result_entries(yaml.safe_load(text))
+    ]
+
+
+def _told(intervention: str) -> str:
+    return f"with intervention {intervention}" if intervention else _PLAIN
+
+
+def _documents(task: Task) -> str:
+    """How many documents the number is over: data of one's own would show here."""
+    count = max((len(rows) for rows in task.samples.values()), default=0)
+    return f", {count} documents" if count else ""
+
+
 def _entry(evidence: Evidence, one: Benchmark, source_url: str | None) -> EvalResultEntry:
-    tasks = evidence.tasks()
+    tasks = evidence.run.tasks  # a group's mean may be what a benchmark ranks by
     if one.task not in tasks:
         raise UserError(
             f"--hub-benchmark {one.task}: no such task in the run"
             f"{nearest(one.task, tuple(tasks))}; it has {', '.join(tasks)}"
+        )
+    if _CONTROL.fullmatch(one.task):
+        raise UserError(
+            f"--hub-benchmark {one.task}: a control that withholds the pictures is no number of "
+            "the benchmark"
         )
     aggregates = tasks[one.task].aggregates
     found = [
@@ -134,12 +159,11 @@ def _entry(evidence: Evidence, one: Benchmark, source_url: str | None) -> EvalRe
         )
     metric, name = found[0]
     run = evidence.run
-    made = f"with intervention {evidence.intervention}" if evidence.intervention else _PLAIN
     filtered = "" if name == "none" else f", filter {name}"
     notes = (
-        f"{made}; {run.harness} {evidence.harness_version}, task {one.task} "
-        f"{tasks[one.task].version}, metric {metric}{filtered}; lmms-causal "
-        f"{run.causal_version or __version__}"
+        f"{_told(evidence.intervention)}; {run.harness} {evidence.harness_version}, "
+        f"task {one.task} {tasks[one.task].version}, metric {metric}{filtered}"
+        f"{_documents(tasks[one.task])}; lmms-causal {run.causal_version or __version__}"
     )
     return EvalResultEntry(
         dataset_id=one.dataset_id,

@@ -52,7 +52,8 @@ def manifest(evidence: Evidence) -> dict[str, Any]:
 def script(evidence: Evidence) -> str:
     """A shell script that repeats the run into ``results/``."""
     command = shlex.join([*evidence.command, "--output_path", "results"])
-    made = evidence.intervention or "none (plain model)"
+    # On one line: what a results file says must not become a command of its own.
+    made = " ".join((evidence.intervention or "none (plain model)").split())
     return f"#!/bin/sh\n# Model: {evidence.model_id}. Intervention: {made}.\n{command}\n"
 
 
@@ -60,7 +61,8 @@ def hub_log_arguments(evidence: Evidence, organisation: str) -> str:
     """For ``--hf_hub_log_args``: repositories named after the setting, so that a run with an
     intervention does not land among those of the plain model (both harnesses name things after the
     checkpoint alone)."""
-    model = evidence.model_id.replace("/", "__")
+    # The Hub takes 96 characters: 36 at most are added here and by the harness ("-private").
+    model = evidence.model_id.replace("/", "__")[:60].rstrip("-._")
     kind = f"intervened-{evidence.digest}" if evidence.intervention else "plain"
     return (
         f"hub_results_org={organisation},details_repo_name={model}-{kind}-details,"
@@ -88,6 +90,13 @@ def readme(
         "",
         *(f"* {part}" for part in parts),
     ]
+    if any("every_eval_ever/" in part for part in parts):
+        lines += [
+            "",
+            "Before you send the record, with the package every-eval-ever (Python 3.12):",
+            "",
+            "    cd every_eval_ever && every_eval_ever validate 'data/*/*/*/*'",
+        ]
     if left_out:
         lines += ["", "Left out:", "", *(f"* {one}" for one in left_out)]
     lines += [

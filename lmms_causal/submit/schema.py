@@ -153,14 +153,20 @@ def check_log(log: Mapping[str, Any], intervention: str) -> None:
         source = result["source_data"]
         needed = {"hf_dataset": "hf_repo", "url": "url"}.get(source["source_type"])
         _require(needed is None or bool(source.get(needed)), f"{where}: {needed} is missing")
-        named = result["evaluation_name"].startswith("lmms_causal.intervened.")
-        told = intervention in result["metric_config"].get("evaluation_description", "")
+        prefix = "lmms_causal.intervened."
+        named = {
+            result["evaluation_name"].startswith(prefix),
+            config.get("metric_id", "").startswith(prefix),
+        }
+        described = config.get("evaluation_description", "")
+        told = f"under intervention {intervention}; " if intervention else ""
         _require(
-            named == bool(intervention) and told,
+            named == {bool(intervention)} and described.startswith(told or "task "),
             f"{where}: a number made under an intervention, and only such a one, must be named so",
         )
+    info = log["model_info"]
     _require(
-        intervention in log["model_info"]["name"]
+        info["name"] == info["id"] + (f" with {intervention}" if intervention else "")
         and details.get("intervention") == (intervention or "none"),
         "record: model_info does not name the intervention",
     )

@@ -80,6 +80,15 @@ def test_a_named_aggregation_is_resampled_and_another_gives_no_interval(run_of, 
     assert unknown.plain.value == pytest.approx(harmonic(records))
 
 
+def test_a_number_that_did_not_come_out_is_not_compared(run_of):
+    """The harness writes NaN, such as for the F1 score of a model that never says yes."""
+    run = run_of({"t": [0.0, 1.0, 1.0]})
+    run.tasks["t"].config["metric_list"] = [{"metric": "f1"}]
+    ours = measure({("plain", 0): run, ("method", 0): run}, _published(metrics=("f1",)))
+    assert math.isnan(ours.plain.value) and "undefined" in ours.plain.note
+    assert verdict(ours.plain, 80.0, 1.0, True) == "not compared"
+
+
 def test_what_is_not_there_is_named(run_of):
     run = run_of({"t": [0.0, 1.0]})
     with pytest.raises(UserError, match="no results of task u"):
@@ -92,17 +101,17 @@ def test_what_is_not_there_is_named(run_of):
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "partial", "word"),
+    ("ours", "theirs", "settled", "word"),
     [
-        (Estimate(80.9, 80.0, 81.8), 80.0, False, "agrees"),
-        (Estimate(81.0, 80.5, 81.5), 80.0, False, "agrees"),  # at the tolerance itself
-        (Estimate(81.5, 79.9, 83.0), 80.0, False, "within its interval"),
-        (Estimate(81.5, 80.6, 82.4), 80.0, False, "differs"),
-        (Estimate(81.5), 80.0, False, "differs"),  # no interval
-        (Estimate(80.0, 79.0, 81.0), 80.0, True, "not compared"),
-        (Estimate(80.0, 79.0, 81.0), None, False, "not compared"),
-        (Estimate(float("nan")), 80.0, False, "not compared"),
+        (Estimate(80.9, 80.0, 81.8), 80.0, True, "agrees"),
+        (Estimate(81.0, 80.5, 81.5), 80.0, True, "agrees"),  # at the tolerance itself
+        (Estimate(81.5, 79.9, 83.0), 80.0, True, "within its interval"),
+        (Estimate(81.5, 80.6, 82.4), 80.0, True, "differs"),
+        (Estimate(81.5), 80.0, True, "differs"),  # no interval
+        (Estimate(80.0, 79.0, 81.0), 80.0, False, "not compared"),
+        (Estimate(80.0, 79.0, 81.0), None, True, "not compared"),
+        (Estimate(float("nan")), 80.0, True, "not compared"),
     ],
 )
-def test_verdicts(ours, theirs, partial, word):
-    assert verdict(ours, theirs, 1.0, partial) == word
+def test_verdicts(ours, theirs, settled, word):
+    assert verdict(ours, theirs, 1.0, settled) == word

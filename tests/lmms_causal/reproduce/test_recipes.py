@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 import re
 from functools import cache
 from pathlib import Path
@@ -17,14 +18,24 @@ from lmms_causal.errors import UserError
 from lmms_causal.interventions import registry
 from lmms_causal.interventions.spec import parse
 from lmms_causal.reproduce.catalogue import FOLDER, all_recipes, find_recipes
-from lmms_causal.reproduce.recipe import Recipe, read_recipe
+from lmms_causal.reproduce.reading import read_recipe
+from lmms_causal.reproduce.recipe import Recipe
 from lmms_causal.tasks import roots
 
 ROOT = Path(__file__).resolve().parents[3]
 EVERY = pytest.mark.parametrize("recipe", all_recipes(), ids=lambda recipe: recipe.name)
 
-#: Read in the same table as the recipe of the larger model, which the method's page quotes.
-_NOT_ON_A_PAGE = {"pine/rewardbench_qwen1_5_1_8b", "pine/rewardbench_qwen1_5_4b"}
+#: Read in the same table as what the method's page quotes; the last in a table of others.
+_NOT_ON_A_PAGE = {
+    *(f"pine/rewardbench_{model}" for model in ("qwen1_5_1_8b", "qwen1_5_4b", "qwen1_5_32b")),
+    "pine/rewardbench_qwen1_5_110b",
+    *(
+        f"carve/{model}{steps}"
+        for model in ("llava_13b", "qwen2_5_vl_3b")
+        for steps in ("", "_last")
+    ),
+    "vcd/pope_aokvqa_gqa",
+}
 
 
 class _Loader(yaml.SafeLoader):
@@ -186,7 +197,19 @@ _GOOD = {
         ({"harness": "helm"}, "harness: one of"),
         ({"decoding": {"mode": "greedy", "seeds": [0, 1]}}, "several only if sampled"),
         ({"decoding": {"mode": "sampled"}}, "temperature belongs to mode sampled"),
+        ({"decoding": {"mode": "sampled", "seeds": [1, 1]}}, "named twice"),
+        ({"decoding": {"mode": "beams"}}, "num_beams belongs to mode beams"),
+        ({"decoding": {"mode": "greedy", "settings": {"num_beams": 5}}}, "num_beams belongs"),
         ({"decoding": {"mode": "hot"}}, "mode: one of"),
+        ({"documents": {"t": 0}}, "documents: t: 0 is no count"),
+        ({"documents": 3}, "documents: 3 is no Mapping"),
+        ({"published": {"name": "n"}}, "a list of numbers"),
+        ({"published": ["n"]}, "a mapping is expected, not 'n'"),
+        ({"published": [{**_GOOD["published"][0], "plain": math.inf}]}, "not finite"),
+        (
+            {"published": [{**_GOOD["published"][0], "measure": {"tasks": ["t"], "metrics": []}}]},
+            "name tasks and metrics",
+        ),
         ({"source": {"paper": "p", "place": "x", "seen": "a blog"}}, "seen: one of"),
         ({"source": {"paper": "p", "seen": "table"}}, "place: name the table"),
         ({"published": []}, "exactly one of them"),
@@ -209,6 +232,13 @@ def test_a_wrong_recipe_says_what_is_wrong(
     assert str(file) in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_base_that_includes_itself_is_named(tmp_path: Path) -> None:
+    for name, other in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{name}.yaml").write_text(f"include: {other}.yaml\nmethod: vcd\n")
+    with pytest.raises(UserError, match="includes itself"):
+        read_recipe(tmp_path / "a.yaml")
+
+
 def test_a_file_that_is_no_recipe(tmp_path: Path) -> None:
     file = tmp_path / "r.yaml"
     with pytest.raises(UserError, match="cannot be read"):
@@ -226,3 +256,23 @@ def test_unknown_names_get_the_nearest() -> None:
         find_recipes("vistaa")
     with pytest.raises(UserError, match="pope_coco_greedy"):
         find_recipes("vista", "pope_coco_gredy")
+
+
+def test_what_is_known_of_a_tasks_size_is_of_tasks_that_are_run() -> None:
+    counted = [recipe for recipe in all_recipes() if recipe.documents]
+    assert len(counted) > 40
+    for recipe in counted:
+        known = set().union(*(_members(recipe.harness, task) for task in recipe.tasks))
+        assert known & recipe.documents.keys(), recipe.name
+
+
+def test_published_baselines_of_one_setting_agree() -> None:
+    """Recipes of one paper, model, decoding and tasks quote one plain model: typos show here."""
+    plain: dict[tuple[Any, ...], set[float]] = {}
+    for recipe in all_recipes():
+        for one in recipe.published:
+            if one.plain is not None and recipe.source.seen != "measured":
+                key = (recipe.source.paper, recipe.model.pretrained, str(recipe.decoding))
+                plain.setdefault((*key, one.name, one.measure.tasks), set()).add(one.plain)
+    shared = [values for values in plain.values() if len(values) > 1]
+    assert not shared

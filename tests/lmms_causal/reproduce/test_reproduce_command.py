@@ -8,10 +8,12 @@ import shlex
 from itertools import pairwise
 
 import pytest
+import yaml
 
 from lmms_causal.cli import main
+from lmms_causal.errors import UserError
 from lmms_causal.reproduce import running
-from lmms_causal.reproduce.catalogue import find_recipes
+from lmms_causal.reproduce.catalogue import FOLDER, find_recipes
 from lmms_causal.reproduce.commands import Changes, jobs
 from lmms_causal.reproduce.running import run_all
 
@@ -40,7 +42,10 @@ def harness(monkeypatch):
         results = {
             "results": {task: {"causal_score,none": right / 1000} for task in tasks},
             "configs": {
-                task: {"metric_list": [{"metric": "causal_score", "aggregation": "mean"}]}
+                task: {
+                    "metric_list": [{"metric": "causal_score", "aggregation": "mean"}],
+                    "output_type": "generate_until",
+                }
                 for task in tasks
             },
             "config": {"model": "causal", "model_args": words["--model_args"]},
@@ -70,7 +75,8 @@ def test_list_and_dry_run_print_and_run_nothing(nothing_runs, capsys):
     lines = [line.strip()[2:] for line in printed.splitlines() if line.strip().startswith("$ ")]
     assert all(shlex.split(line)[0] == "lmms-eval" for line in lines)
     # POPE: two settings by three seeds, twice; CHAIR, greedy POPE and the bundled model: two each
-    assert len(lines) == 18
+    # and POPE on the other sources six
+    assert len(lines) == 24
 
 
 def test_a_recipe_without_target_says_so(nothing_runs, capsys):
@@ -84,6 +90,7 @@ def test_commands_of_a_sampled_recipe(tmp_path):
     (recipe,) = find_recipes("vcd", "pope_coco")
     changes = Changes(model_args={"device": "cpu", "dtype": "float32"}, limit=6, seeds=(4,))
     plain, method = jobs(recipe, tmp_path, changes)
+    assert changes.named() == ["device=cpu", "dtype=float32", "seeds 4", "6 documents a task"]
     words = dict(pairwise(plain.command))
     arguments = dict(pair.split("=", 1) for pair in words["--model_args"].split(","))
     assert arguments == {
@@ -101,6 +108,16 @@ def test_commands_of_a_sampled_recipe(tmp_path):
         in dict(zip(method.command, method.command[1:], strict=False))["--model_args"]
     )
     assert plain.folder != method.folder
+
+
+def test_beams_are_named_to_the_harness(tmp_path):
+    (recipe,) = find_recipes("vista", "chair_beams")
+    for job in jobs(recipe, tmp_path):
+        words = dict(pairwise(job.command))
+        assert words["--gen_kwargs"] == (
+            "do_sample=False,temperature=0,num_beams=5,max_new_tokens=512"
+        )
+        assert "--seed" not in words and "seed=" not in words["--model_args"]
 
 
 def test_lm_eval_recipes_go_through_our_front_end(tmp_path):
@@ -142,15 +159,114 @@ def test_an_interrupted_evaluation_is_no_finished_one(harness, tmp_path, monkeyp
     todo = jobs(recipe, tmp_path)
     whole = running.execute
     monkeypatch.setattr(running, "execute", lambda command, log: log.write_text("killed"))
-    with pytest.raises(Exception, match="without results"):
+    with pytest.raises(UserError, match="without results"):
+        run_all(todo, lambda line: None)
+
+    def cut(command, log):
+        """Ends after the results file, before the samples are whole."""
+        whole(command, log)
+        next(log.parent.rglob("*_samples_*order.jsonl")).write_text("")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "execute", cut)
+    with pytest.raises(KeyboardInterrupt):
         run_all(todo, lambda line: None)
     monkeypatch.setattr(running, "execute", whole)
-    assert set(run_all(todo, lambda line: None)) == {("plain", 0), ("method", 0)}
+    runs = run_all(todo, lambda line: None)
+    assert set(runs) == {("plain", 0), ("method", 0)}
+    assert all(len(task.samples["none"]) == 1000 for task in runs["plain", 0].tasks.values())
 
 
-def test_a_limited_run_settles_nothing(harness, tmp_path, capsys):
-    assert main([*ORDER, "--output", str(tmp_path), "--limit", "1000"]) == 0
-    assert "nothing is settled" in capsys.readouterr().out
+def test_what_went_wrong_in_the_harness_is_one_line(tmp_path, monkeypatch, capsys):
+    """The last error of its output, not the progress bar or the advice that follows it."""
+    program = tmp_path / "lmms-eval"
+    program.write_text(
+        "#!/bin/sh\nprintf 'Traceback (most recent call last):\\n  File x\\n'\n"
+        "echo 'ConnectionError: no data' >&2\nprintf 'Loading: 10%%\\rbye\\n'\nexit 3\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(running.sys, "executable", str(tmp_path / "python"))
+    assert main([*ORDER, "--output", str(tmp_path / "r")]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.endswith("log.txt: lmms-eval ended with code 3: ConnectionError: no data")
+    assert "\n" not in error
+
+
+def test_a_folder_of_somebody_elses_is_left_alone(harness, tmp_path):
+    (recipe,) = find_recipes("vcd", "causal_vqa_mini")
+    todo = jobs(recipe, tmp_path)
+    foreign = todo[1].folder / "model" / "20260101_000000_results.json"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("{}")
+    with pytest.raises(UserError, match="knows nothing"):
+        run_all(todo, lambda line: None)
+    assert not harness and foreign.read_text() == "{}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--limit", "1000"], "documents were left out (limit 1000)"),
+        (["--model-args", "pretrained=org/other"], "org/other is not lmms-causal/tiny-llava"),
+        (["--model-args", "adapter=org/lora"], "tiny-llava with adapter org/lora is not"),
+    ],
+)
+def test_another_setting_than_the_published_one_settles_nothing(
+    harness, tmp_path, capsys, arguments, reason
+):
+    """Not even where the numbers happen to agree."""
+    out = tmp_path / "numbers.json"
+    assert main([*ORDER, "--output", str(tmp_path / "r"), "--json", str(out), *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert "nothing is settled" in printed and reason in printed
+    assert "agree" not in printed and "inside the interval" not in printed
+    record = json.loads(out.read_text())
+    assert reason in record["unsettled"]
+    assert {record["numbers"][0][s]["verdict"] for s in ("plain", "method")} == {"not compared"}
+
+
+def test_a_scored_recipe_on_a_task_that_generates_settles_nothing(harness, tmp_path, capsys):
+    recipe = tmp_path / "mine.yaml"
+    base = yaml.safe_load((FOLDER / "vcd.causal_vqa_mini.yaml").read_text())
+    base["include"] = str(FOLDER / base["include"])
+    base["decoding"] = {"mode": "scored"}
+    recipe.write_text(yaml.safe_dump(base))
+    arguments = ["reproduce", "--recipe", str(recipe), *ORDER[4:], "--output", str(tmp_path / "r")]
+    assert main(arguments) == 0
+    assert "which the recipe calls scored" in capsys.readouterr().out
+
+
+def test_a_copy_of_the_model_is_compared_if_the_user_says_so(harness, tmp_path, capsys):
+    arguments = ["--model-args", "pretrained=./copy", "--same-model"]
+    assert main([*ORDER, "--output", str(tmp_path), *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert "2 agree" in printed and "changed    pretrained=./copy" in printed
+
+
+def test_other_data_settle_nothing(harness, tmp_path, capsys):
+    """A folder of one's own, or another version of the data."""
+    recipe = tmp_path / "mine.yaml"
+    base = yaml.safe_load((FOLDER / "vcd.causal_vqa_mini.yaml").read_text())
+    base["include"] = str(FOLDER / base["include"])
+    base["documents"] = {"causal_vqa_mini_order": 1001}
+    recipe.write_text(yaml.safe_dump(base))
+    assert (
+        main(["reproduce", "--recipe", str(recipe), *ORDER[4:], "--output", str(tmp_path / "r")])
+        == 0
+    )
+    assert "had 1,000 documents, the published one 1,001" in capsys.readouterr().out
+
+
+def test_an_aggregation_that_does_not_exist_ends_before_the_first_run(
+    nothing_runs, tmp_path, capsys
+):
+    recipe = tmp_path / "mine.yaml"
+    base = yaml.safe_load((FOLDER / "vcd.causal_vqa_mini.yaml").read_text())
+    base["include"] = str(FOLDER / base["include"])
+    base["published"][0]["measure"]["aggregations"] = {"causal_score": "statistics.meen"}
+    recipe.write_text(yaml.safe_dump(base))
+    assert main(["reproduce", "--recipe", str(recipe), "--output", str(tmp_path / "r")]) == 2
+    assert "statistics.meen: cannot be imported" in capsys.readouterr().err
 
 
 def test_a_number_that_differs_is_an_exit_code(harness, tmp_path, capsys):
@@ -172,6 +288,9 @@ def test_a_number_that_differs_is_an_exit_code(harness, tmp_path, capsys):
         (["vcd", "--benchmark", "pope_coco", "--tasks", "pope"], "no such task"),
         (["vcd", "--benchmark", "pope_coco", "--model-args", "dtype"], "not key=value"),
         (["vcd", "--benchmark", "pope_coco", "--model-args", "interventions=re2"], "sets the"),
+        (["vcd", "--benchmark", "pope_coco", "--model-args", "seed=3"], "use --seeds"),
+        (["vcd", "--benchmark", "pope_coco", "--model-args", "=3"], "not key=value"),
+        (["vcd", "--benchmark", "pope_coco", "--same-model"], "which is not given"),
         (["vcd", "--benchmark", "pope_coco", "--json", "no/such/x.json"], "folder that exists"),
         (["--recipe", "none.yaml"], "cannot be read"),
     ],

@@ -115,6 +115,7 @@ def test_an_intervention_is_named_wherever_a_number_stands(run, tmp_path):
     assert log["model_info"]["additional_details"]["intervention"] == SPEC
     for one in log["evaluation_results"]:
         assert one["evaluation_name"].startswith("lmms_causal.intervened.")
+        assert one["metric_config"]["metric_id"].startswith("lmms_causal.intervened.")
         assert SPEC in one["metric_config"]["evaluation_description"]
         assert one["generation_config"]["additional_details"]["intervention"] == SPEC
     for row in rows:
@@ -190,7 +191,12 @@ def _fewer(data: dict[str, Any]) -> None:
         (_fewer, "11 of 12 documents of toy_order"),
         (_set("model_backend", "lmms_causal.models.for_lmms_eval.Causal (chat)"), "which inter"),
         (_set("model_args", "pretrained=./folder,interventions=none"), "no model of the Hub"),
-        (_set("model_args", "pretrained=lmms-causal/tiny-llava"), "bundled with this package"),
+        (
+            _set("model_args", "pretrained=lmms-causal/tiny-llava,interventions=none"),
+            "bundled with this package",
+        ),
+        (_set("model_args", "pretrained=org/toy,interventions=vcd"), "different interventions"),
+        (_set("lmms_causal_interventions", "re2(times=2)"), "different interventions"),
     ],
 )
 def test_what_is_no_result_of_a_model_is_refused(run, tmp_path, capsys, change, complaint):
@@ -212,6 +218,7 @@ def test_what_is_no_result_of_a_model_is_refused(run, tmp_path, capsys, change, 
         (["--model-id", "toy"], "ORGANISATION/NAME"),
         (["--samples"], "--organization"),
         (["--source-url", "example.org"], "https://"),
+        (["--hub-org", "us,public_repo=True"], "a name on the Hub"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(run, tmp_path, capsys, arguments, complaint):
@@ -244,6 +251,182 @@ def test_a_run_of_lm_eval(run, tmp_path):
     assert log["eval_library"]["name"] == "lm_eval"
     assert log["eval_library"]["version"] == "0.4.13"
     assert evidence.command[:3] == ("lmms-causal", "lm-eval", "run")
+
+
+def _edit(pattern: str, change: Callable[[list[dict[str, Any]]], None]) -> Callable[[Path], None]:
+    """Change the rows of a samples file."""
+
+    def edit(folder: Path) -> None:
+        (file,) = folder.glob(pattern)
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        change(rows)
+        file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+    return edit
+
+
+@pytest.mark.parametrize("golden", ["lmms_eval_a", "lm_eval_seed1"])
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda rows: rows[0].update(toy_exact=1.0 - rows[0]["toy_exact"]), "changed after"),
+        (lambda rows: rows.pop(), "rows were lost or added"),
+        (lambda rows: rows[3].update(doc_hash="0" * 64), "hash of its documents"),
+        (lambda rows: rows.append(rows[0]), "was already on line"),
+    ],
+    ids=["score", "lost", "document", "twice"],
+)
+def test_samples_that_were_edited_are_refused(run, golden, change, complaint):
+    folder = run("none" if golden == "lmms_eval_a" else None, golden=golden)
+    read_evidence(folder)
+    _edit("*samples_toy_order*", change)(folder)
+    with pytest.raises(UserError, match=complaint):
+        read_evidence(folder)
+
+
+def test_a_number_that_was_edited_is_refused(run):
+    def better(data: dict[str, Any]) -> None:
+        data["results"]["toy_order"]["toy_exact,none"] = 0.75
+
+    with pytest.raises(UserError, match=r"toy_exact: .* gives 0\.5, the file says 0\.75"):
+        read_evidence(run("none", better))
+
+
+def test_samples_that_are_missing_are_named(run):
+    folder = run("none")
+    next(folder.glob("*samples_toy_order*")).unlink()
+    with pytest.raises(UserError, match="no samples file for toy_order"):
+        read_evidence(folder)
+
+
+def test_a_task_that_carries_out_a_method_is_no_plain_number(run, tmp_path):
+    """With a plain model: RRD is what these tasks make of any model."""
+
+    def carried_out(keep: tuple[str, ...]) -> Callable[[dict[str, Any]], None]:
+        def change(data: dict[str, Any]) -> None:
+            for key in ("results", "configs", "n-samples", "task_hashes", "higher_is_better"):
+                kept = {name: data[key][name] for name in keep}
+                data[key] = {"vcrbench_rrd": data[key]["toy_order"], **kept}
+            data["groups"] = {}
+            data["configs"]["vcrbench_rrd"]["output_type"] = "generate_until_agentic"
+
+        return change
+
+    folders = run("none", carried_out(())), run("none", carried_out(("toy_filters",)), name="two")
+    for folder in folders:
+        (samples,) = folder.glob("*_samples_toy_order.jsonl")
+        samples.rename(samples.with_name(samples.name.replace("toy_order", "vcrbench_rrd")))
+    with pytest.raises(UserError, match="vcrbench_rrd carries out a method"):
+        read_evidence(folders[1])
+    assert read_evidence(folders[0]).intervention == "rrd, carried out by task vcrbench_rrd"
+    output = tmp_path / "b"
+    bundle(folders[0], output, benchmarks=[read_benchmark("vcrbench_rrd=org/data:order")])
+    (hub,) = output.rglob(".eval_results/*.yaml")
+    assert "with intervention rrd" in hub.read_text()
+    assert "its samples" in (output / "README.md").read_text(), "one reply is no conversation"
+    assert not list(output.rglob("*_samples.jsonl"))
+
+
+def test_a_control_without_pictures_is_no_number_of_the_benchmark(run, tmp_path, capsys):
+    def blind(data: dict[str, Any]) -> None:
+        data["groups"] = {"toy_blind": {"toy_exact,none": 0.5}}
+        data["results"]["toy_blind"] = data["groups"]["toy_blind"]
+
+    arguments = ["submit", str(run("none", blind)), "--output", str(tmp_path / "b")]
+    assert main([*arguments, "--hub-benchmark", "toy_blind=org/data:toy"]) == 2
+    assert "withholds the pictures" in capsys.readouterr().err
+
+
+def test_a_group_has_its_number_on_the_hub(run, tmp_path):
+    output = tmp_path / "b"
+    bundle(run("none"), output, benchmarks=[read_benchmark("toy_group:toy_exact=org/data:all")])
+    _, _, entry = parts(output)
+    assert (entry.value, entry.task_id) == (0.5, "all")
+
+
+def test_names_with_hyphens_and_dots_are_read():
+    one = read_benchmark("wmt16-ro.en:f1-score,strict-match=org/data.set:a.b-c@v1.0")
+    assert (one.task, one.metric, one.filter) == ("wmt16-ro.en", "f1-score", "strict-match")
+    assert (one.dataset_id, one.task_id, one.revision) == ("org/data.set", "a.b-c", "v1.0")
+
+
+def test_what_a_file_says_never_becomes_a_command(run, tmp_path):
+    """A spec with a line break would leave the comment of the script."""
+    evil = "vcd(alpha=1.0)\ntouch owned\n#`touch owned`$(touch owned)"
+
+    def change(data: dict[str, Any]) -> None:
+        arguments = f"pretrained=org/toy,system_prompt='$(touch owned)',interventions={evil}"
+        data["config"] |= {"model": "causal", "model_args": arguments}
+        data["config"]["resolved_cli_args"] |= {"model": "causal", "model_args": arguments}
+        data["config"]["lmms_causal_interventions"] = evil
+
+    output = bundle(run(None, change), tmp_path / "b")
+    script = (output / "rerun" / "run.sh").read_text()
+    assert script.splitlines()[1].startswith("# Model: ") and "touch" in script.splitlines()[1]
+    harmless = "#!/bin/sh\nprintf '%s\\n' \"$@\"\n"
+    (tmp_path / "lmms-eval").write_text(harmless)
+    (tmp_path / "lmms-eval").chmod(0o755)
+    done = subprocess.run(
+        ["sh", str(output / "rerun" / "run.sh")],
+        cwd=tmp_path,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "--model_args" in done.stdout and not (tmp_path / "owned").exists()
+
+
+def test_a_long_name_still_fits_the_hub(run, tmp_path):
+    def long(data: dict[str, Any]) -> None:
+        data["config"]["model_args"] = f"pretrained=org/{'m' * 90},interventions=vcd"
+
+    output = bundle(run(SPEC, long), tmp_path / "b")
+    names = re.findall(r"_repo_name=([^,\s]+)", (output / "README.md").read_text())
+    assert len(names) == 2 and all(len(f"{name}-private") <= 96 for name in names)
+
+
+def test_numbers_that_did_not_come_out_are_left_out_by_name(run, tmp_path):
+    def undefined(data: dict[str, Any]) -> None:
+        data["results"]["toy_order"]["toy_f1,none"] = float("nan")
+        data["higher_is_better"]["toy_order"]["toy_f1"] = True
+
+    output = bundle(run("none", undefined), tmp_path / "b")
+    assert "toy_order: toy_f1,none (no finite number)" in (output / "README.md").read_text()
+    with pytest.raises(UserError, match="no such metric"):
+        bundle(
+            tmp_path / "run",
+            tmp_path / "c",
+            benchmarks=[read_benchmark("toy_order:toy_f1=org/data:toy")],
+        )
+
+
+def test_an_error_rate_is_right_where_it_is_zero(run, tmp_path):
+    def errors(data: dict[str, Any]) -> None:
+        data["higher_is_better"]["toy_order"] = dict.fromkeys(
+            data["higher_is_better"]["toy_order"], False
+        )
+
+    _, rows, _ = parts(bundle(run("none", errors), tmp_path / "b"))
+    marks = {
+        (row["evaluation"]["score"], row["evaluation"]["is_correct"])
+        for row in rows
+        if row["evaluation_name"] == "toy_order"
+    }
+    assert marks == {(0.0, True), (1.0, False)}
+
+
+def test_the_engine_is_named_only_where_it_is_known(run):
+    def served(data: dict[str, Any]) -> None:
+        data["config"] |= {"model": "vllm", "model_args": "pretrained=org/toy"}
+
+    engines = [
+        record(read_evidence(one), Evaluator("Our group"), 0.0)[0]["model_info"].get(
+            "inference_engine"
+        )
+        for one in (run("none"), run(None, served, name="v"), run(None, name="d"))
+    ]
+    assert engines == [{"name": "transformers"}, {"name": "vllm"}, None]
 
 
 def test_the_manifest_has_the_hashes_and_the_script_the_command(run, tmp_path):
@@ -292,4 +475,6 @@ def test_the_command_says_what_it_wrote(run, tmp_path, capsys):
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert SPEC in printed and ".eval_results/" in printed and "every_eval_ever/" in printed
+    # which number was taken is said, as the command named none
+    assert re.search(r"org/data:toy 0\.5 \(with intervention .*metric toy_score, 12 doc", printed)
     check_bundle(tmp_path / "b", SPEC)
