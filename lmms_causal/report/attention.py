@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -109,16 +110,25 @@ def _run_of(folder: Path, summary: dict[str, Any], runs: Sequence[Named]) -> int
 
 
 def _maps(folder: Path) -> list[tuple[str, dict[str, Any], NDArray[np.floating[Any]]]]:
-    """Trace, record of ``heat``, and its map ``[h, w]`` averaged over layers."""
+    """Trace, record of ``heat``, and its map ``[h, w]`` averaged over layers.
+
+    Raises:
+        UserError: A file of the folder is missing or cut off.
+    """
     found = []
-    for line in (folder / "traces.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        record, name = row.get("heat"), str(row["trace_id"])
-        file = folder / "arrays" / f"{_UNSAFE.sub('_', name) or '_'}.npz"
-        if record is None or not file.is_file():
-            continue
-        with np.load(file) as arrays:
-            found.append((name, record, arrays["heat"].mean(axis=0)))
+    try:
+        for line in (folder / "traces.jsonl").read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            record, name = row.get("heat"), str(row["trace_id"])
+            file = folder / "arrays" / f"{_UNSAFE.sub('_', name) or '_'}.npz"
+            if record is None or not file.is_file():
+                continue
+            with np.load(file) as arrays:
+                found.append((name, record, np.nan_to_num(arrays["heat"].mean(axis=0))))
+    except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"--attention {folder}: cannot be read ({error}); run `lmms-causal attend` again"
+        ) from None
     return found
 
 

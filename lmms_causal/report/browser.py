@@ -137,6 +137,7 @@ class Browser:
     def press(self, key: str, code: int = 0, text: str = "") -> None:
         """Press and let go a key, such as "Tab", "Enter", "ArrowRight"."""
         codes = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowRight": 39}
+        codes |= {"ArrowUp": 38, "ArrowDown": 40}
         given = {"key": key, "code": key, "windowsVirtualKeyCode": code or codes.get(key, 0)}
         text = text or ("\r" if key == "Enter" else "")
         down = {"type": "keyDown", "text": text} if text else {"type": "rawKeyDown"}

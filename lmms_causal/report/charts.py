@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,17 +10,16 @@ from dataclasses import dataclass, field
 from lmms_causal.compare.comparison import Comparison
 from lmms_causal.compare.rows import Row
 from lmms_causal.compare.verdict import metric_name, outcome
-from lmms_causal.report.forest import OUTCOMES, primary_rows
-from lmms_causal.report.names import Named
+from lmms_causal.report.forest import OUTCOMES, Key, tested_rows
+from lmms_causal.report.names import ITEM, Named
 
-__all__ = ["Chart", "Point", "Series", "cost_charts", "gap_charts", "sensitivity_charts"]
+__all__ = ["FEWEST", "Chart", "Point", "Series", "cost_charts", "first_keys", "sensitivity_charts"]
 
+#: Points that make a curve.
+FEWEST = 3
 #: Costs that are drawn, by the start of their name, best first.
 _COSTS = ("time in the model", "forward passes per request", "peak memory", "judge calls", "wall")
 _SHOWN_COSTS = 3
-_LEVEL = re.compile(r"^(?P<stem>.+?)_?c?(?P<level>\d+)$")
-_ITEM = re.compile(r"(?P<name>[A-Za-z_]\w*)\((?P<arguments>[^()]*)\)")
-_FEWEST = 3
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,9 @@ class Chart:
     Attributes:
         kind: "cost", "sensitivity" or "gap".
         name: Its name as a file name.
+        task: The task that it is about.
+        choice: What of the task it shows, as the reader chooses it.
+        first: True when it is shown before the reader chooses.
         title: What it shows.
         x_label: Name and unit of the horizontal axis.
         y_label: Name and unit of the vertical axis.
@@ -62,10 +65,15 @@ class Chart:
         x_floor: Value below which the horizontal axis does not go, or None.
         whole: True when x takes whole numbers only.
         legend: What lines or the rest of the spec are, in one line.
+        holds: Values that the vertical axis holds besides the points', so that charts that belong
+            together have one scale.
     """
 
     kind: str
     name: str
+    task: str
+    choice: str
+    first: bool
     title: str
     x_label: str
     y_label: str
@@ -75,126 +83,106 @@ class Chart:
     x_floor: float | None = None
     whole: bool = False
     legend: str = ""
+    holds: tuple[float, ...] = field(default=())
+
+
+def first_keys(rows: Sequence[Key]) -> set[Key]:
+    """The first metric of each task."""
+    first: dict[str, Key] = {}
+    for key in rows:
+        first.setdefault(key[0], key)
+    return set(first.values())
 
 
 def cost_charts(comparisons: Sequence[Comparison], runs: Sequence[Named]) -> list[Chart]:
-    """Score against cost, for the first tested metric of each task; costs are of whole runs.
+    """Score against cost for every tested metric; costs are of whole runs.
 
     Runs of which the cost is not known are not drawn; a chart needs two points.
     """
     charts = []
-    for task in _tasks(comparisons):
-        rows = [primary_rows(comparison).get(task) for comparison in comparisons]
+    tested = tested_rows(comparisons)
+    first = first_keys(list(tested))
+    for key, rows in tested.items():
         reference = next(row for row in rows if row is not None)
+        name = metric_name(reference)
         for cost, unit in _costs(comparisons):
-            points: list[Point] = []
-            for named, comparison, row in zip(runs[1:], comparisons, rows, strict=True):
-                line = next((it for it in comparison.costs if it.name == cost), None)
-                if row is None or line is None or row.metric != reference.metric:
-                    continue
-                if line.a is not None and not points:
-                    points.append(_point(line.a, row, row.a, runs[0], "none", "●"))
-                if line.b is not None:
-                    sign, tone, _ = OUTCOMES[outcome(row, comparison.options.level)]
-                    points.append(_point(line.b, row, row.b, named, tone, sign))
-            if len(points) > 1 and any(point.key != "A" for point in points):
-                charts.append(
-                    Chart(
-                        "cost",
-                        f"cost_{task}_{cost}",
-                        task,
-                        f"{cost} [{unit}]" if unit else cost,
-                        metric_name(reference) + (" [%]" if reference.factor == 100.0 else ""),
-                        (Series("runs", tuple(points), joined=False),),
-                        rule=reference.a * reference.factor,
-                        x_floor=0.0,
-                    )
+            points = _cost_points(cost, comparisons, rows, runs)
+            if len(points) < 2 or all(point.key == "A" for point in points):
+                continue
+            charts.append(
+                Chart(
+                    "cost",
+                    f"cost_{key[0]}_{cost}",
+                    key[0],
+                    name,
+                    key in first,
+                    key[0],
+                    f"{cost} [{unit}]" if unit else cost,
+                    f"{name} [%]" if reference.factor == 100.0 else name,
+                    (Series("runs", tuple(points), joined=False),),
+                    rule=reference.a * reference.factor,
+                    x_floor=0.0,
                 )
+            )
     return charts
 
 
 def sensitivity_charts(comparisons: Sequence[Comparison], runs: Sequence[Named]) -> list[Chart]:
     """The difference against a strength, where at least three runs differ in one number only."""
     charts = []
-    for title, members in _sweeps(runs).items():
-        for task in _tasks(comparisons):
-            points = []
-            first: Row | None = None
-            for value, index in sorted(members):
-                row = primary_rows(comparisons[index]).get(task)
-                if row is None or (first is not None and row.metric != first.metric):
-                    continue
-                first = first or row
-                sign, tone, _ = OUTCOMES[outcome(row, comparisons[index].options.level)]
-                points.append(
-                    Point(
-                        value,
-                        row.difference * row.factor,
-                        runs[index + 1].key,
-                        runs[index + 1].name,
-                        tone,
-                        sign,
-                        None if row.low is None else row.low * row.factor,
-                        None if row.high is None else row.high * row.factor,
-                    )
-                )
-            if first is not None and len(points) >= _FEWEST:
-                unit = " [points]" if first.factor == 100.0 else ""
-                charts.append(
-                    Chart(
-                        "sensitivity",
-                        f"sensitivity_{task}_{title[1]}",
-                        task,
-                        title[1],
-                        f"{metric_name(first)}, difference to A{unit}",
-                        (Series(title[0], tuple(points)),),
-                        rule=0.0,
-                        rule_label="A",
-                        legend="" if "+" not in title[0] else _ITEM.sub(r"\g<name>", title[0]),
-                    )
-                )
-    return charts
-
-
-def gap_charts(comparisons: Sequence[Comparison], runs: Sequence[Named]) -> list[Chart]:
-    """Scores by level, where metrics (``gap_c1``, ``gap_c2``, ...) or strata are numbered."""
-    charts = []
-    for named, comparison in zip(runs[1:], comparisons, strict=True):
-        for (task, stem, of), levels in _levels(comparison).items():
-            if len(levels) < _FEWEST:
+    tested = tested_rows(comparisons)
+    first = first_keys(list(tested))
+    for (rest, parameter), members in _sweeps(runs).items():
+        for key, rows in tested.items():
+            found = [(x, index, row) for x, index in sorted(members) if (row := rows[index])]
+            if len(found) < FEWEST:
                 continue
-            first = levels[0][1]
-            series = [
-                Series(
-                    f"{key} ({name})" if name else key,
-                    tuple(
-                        Point(x, (row.a if side == 0 else row.b) * row.factor, key, name)
-                        for x, row in levels
-                    ),
-                    dashed=side == 0,
-                )
-                for side, (key, name) in enumerate(
-                    [(runs[0].key, runs[0].name), (named.key, named.name)]
-                )
-            ]
+            unit = " [points]" if found[0][2].factor == 100.0 else ""
+            name = metric_name(found[0][2])
+            points = tuple(
+                _difference_point(x, row, runs[index + 1], comparisons[index].options.level)
+                for x, index, row in found
+            )
             charts.append(
                 Chart(
-                    "gap",
-                    f"levels_{task}_{stem}_{named.key}",
-                    task,
-                    of,
-                    stem + (" [%]" if first.factor == 100.0 else ""),
-                    tuple(series),
-                    rule=0.0 if stem.startswith("gap") else None,
-                    whole=True,
-                    legend=f"dashed: A ({runs[0].name}); solid: {named.key} ({named.name})",
+                    "sensitivity",
+                    f"sensitivity_{key[0]}_{parameter}",
+                    key[0],
+                    f"{name} by {parameter}",
+                    key in first,
+                    key[0],
+                    parameter,
+                    f"{name}, difference to A{unit}",
+                    (Series(rest, points),),
+                    rule=0.0,
+                    rule_label="A",
+                    legend="" if "+" not in rest else ITEM.sub(r"\g<name>", rest),
                 )
             )
     return charts
 
 
-def _tasks(comparisons: Sequence[Comparison]) -> list[str]:
-    return list(dict.fromkeys(task for it in comparisons for task in primary_rows(it)))
+def _cost_points(
+    cost: str, comparisons: Sequence[Comparison], rows: Sequence[Row | None], runs: Sequence[Named]
+) -> list[Point]:
+    points: list[Point] = []
+    for named, comparison, row in zip(runs[1:], comparisons, rows, strict=True):
+        line = next((it for it in comparison.costs if it.name == cost), None)
+        if row is None or line is None:
+            continue
+        if line.a is not None and not points:
+            points.append(Point(line.a, row.a * row.factor, runs[0].key, runs[0].name))
+        if line.b is not None:
+            sign, tone, _ = OUTCOMES[outcome(row, comparison.options.level)]
+            score = row.b * row.factor
+            points.append(Point(line.b, score, named.key, named.name, tone, sign))
+    return points
+
+
+def _difference_point(x: float, row: Row, named: Named, level: float) -> Point:
+    sign, tone, _ = OUTCOMES[outcome(row, level)]
+    low, high = (None if it is None else it * row.factor for it in (row.low, row.high))
+    return Point(x, row.difference * row.factor, named.key, named.name, tone, sign, low, high)
 
 
 def _costs(comparisons: Sequence[Comparison]) -> list[tuple[str, str]]:
@@ -203,21 +191,19 @@ def _costs(comparisons: Sequence[Comparison]) -> list[tuple[str, str]]:
     return [(name, known[name]) for name in ranked[:_SHOWN_COSTS]]
 
 
-def _point(cost: float, row: Row, score: float, named: Named, tone: str, sign: str) -> Point:
-    return Point(cost, score * row.factor, named.key, named.name, tone, sign)
-
-
 def _sweeps(runs: Sequence[Named]) -> dict[tuple[str, str], list[tuple[float, int]]]:
     """Runs that differ in one number of their spec: (the rest, the parameter) to (value, index)."""
     found: dict[tuple[str, str], list[tuple[float, int]]] = {}
     for index, named in enumerate(runs[1:]):
         spec = named.run.interventions
-        for item in _ITEM.finditer(spec):
+        for item in ITEM.finditer(spec):
             offset = item.start("arguments")
             for argument in re.finditer(r"(?P<name>\w+)=(?P<value>[^;]*)", item["arguments"]):
                 try:
                     value = float(argument["value"])
                 except ValueError:
+                    continue
+                if not math.isfinite(value):
                     continue
                 start, end = (offset + place for place in argument.span("value"))
                 rest = f"{spec[:start]}…{spec[end:]}"
@@ -226,24 +212,5 @@ def _sweeps(runs: Sequence[Named]) -> dict[tuple[str, str], list[tuple[float, in
     return {
         key: members
         for key, members in found.items()
-        if len({value for value, _ in members}) >= _FEWEST
+        if len({value for value, _ in members}) >= FEWEST
     }
-
-
-def _levels(comparison: Comparison) -> dict[tuple[str, str, str], list[tuple[float, Row]]]:
-    """Rows with a number for their level: (task, what, of what) to (level, row), in order."""
-    found: dict[tuple[str, str, str], list[tuple[float, Row]]] = {}
-    for row in comparison.rows:
-        if row.same_as is not None or row.a != row.a or row.b != row.b:
-            continue
-        if row.stratum is not None:
-            try:
-                level = float(row.stratum)
-            except ValueError:
-                continue
-            field_name = getattr(row, "by", None) or "level"
-            found.setdefault((row.task, metric_name(row), str(field_name)), []).append((level, row))
-        elif match := _LEVEL.match(row.metric):
-            key = (row.task, match["stem"], "level")
-            found.setdefault(key, []).append((float(match["level"]), row))
-    return {key: sorted(rows, key=lambda it: it[0]) for key, rows in found.items()}

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from lmms_causal.compare.comparison import Comparison
-from lmms_causal.compare.pairing import pair_samples
+from lmms_causal.compare.pairing import natural_order, pair_samples
 from lmms_causal.compare.records import Sample, Task, score
 from lmms_causal.compare.rows import Row
 from lmms_causal.compare.verdict import metric_name
 from lmms_causal.report.names import Named
+from lmms_causal.report.shared_prompt import shared_ends
 
 __all__ = ["Document", "Table", "collect", "to_data"]
 
 _LONGEST_QUESTION = 4000
 _LONGEST_ANSWER = 1500
-_METRICS = 8
+_MOST_METRICS = 8
+_MOST_FIELDS = 8
 _FEWEST_VALUES, _MOST_VALUES = 2, 24
+_LONGEST_VALUE = 60
+#: Fields of a metric's record that are of the answer, also where all runs answered alike.
+_OF_ANSWERS = frozenset(("score", "credit", "pred", "valid", "parsed"))
 _QUESTIONS = ("question", "text", "prompt", "query")
 
 
@@ -48,8 +53,8 @@ class Document:
     @property
     def changed(self) -> bool:
         """Whether some run's answer or score is not the reference's."""
-        return any(answer not in (None, self.answers[0]) for answer in self.answers[1:]) or any(
-            value is not None and value != scores[0] for scores in self.scores for value in scores
+        return self.flipped or any(
+            answer not in (None, self.answers[0]) for answer in self.answers[1:]
         )
 
     @property
@@ -85,8 +90,7 @@ def collect(comparisons: Sequence[Comparison], runs: Sequence[Named]) -> Table:
         reference = comparisons[0].a.tasks[task]
         if name not in reference.samples:
             continue
-        documents = _documents(reference, name, metrics, comparisons, len(table.tasks))
-        fields = _fields([it.sample for it in documents], comparisons, task, name)
+        documents, varying = _documents(reference, name, metrics, comparisons, len(table.tasks))
         filters = len(reference.samples)
         table.tasks.append(
             {
@@ -96,11 +100,11 @@ def collect(comparisons: Sequence[Comparison], runs: Sequence[Named]) -> Table:
                     {
                         "name": metric_name(row),
                         "binary": _binary(documents, index),
-                        "down": row.higher_is_better is False,
+                        "good": {True: 1, False: -1, None: 0}[row.higher_is_better],
                     }
                     for index, row in enumerate(metrics)
                 ],
-                "fields": fields,
+                "fields": _fields(documents, varying, comparisons[0].options.by),
             }
         )
         table.documents += documents
@@ -111,11 +115,16 @@ def collect(comparisons: Sequence[Comparison], runs: Sequence[Named]) -> Table:
 def to_data(table: Table, runs: Sequence[Named], budget: int) -> tuple[dict[str, Any], int]:
     """Return the page's data, JSON-ready, and how many documents had to be left out.
 
-    Texts are stored once and referred to by number. When they outgrow `budget` characters,
+    Texts are stored once and referred to by number; of questions, what all of a task begin and end
+    with is told once for the task. When they outgrow `budget` characters,
     documents without any change are left out first, then the last ones.
     """
     texts: dict[str, int] = {}
     added: list[str] = []
+    ends = [
+        shared_ends([it.question for it in table.documents if it.table == index])
+        for index in range(len(table.tasks))
+    ]
 
     def text(value: str, longest: int) -> int:
         if len(value) > longest:
@@ -135,10 +144,12 @@ def to_data(table: Table, runs: Sequence[Named], budget: int) -> tuple[dict[str,
         document = table.documents[index]
         added.clear()
         attributes = document.sample.attributes
+        before, after = ends[document.table]
+        question = document.question.removeprefix(before).removesuffix(after)
         row = [
             document.table,
             document.sample.key or str(document.sample.doc_id),
-            text(document.question, _LONGEST_QUESTION),
+            text(question, _LONGEST_QUESTION),
             text(document.sample.target, _LONGEST_ANSWER),
             [-1 if it is None else text(it, _LONGEST_ANSWER) for it in document.answers],
             [_packed(it) for it in document.scores],
@@ -157,7 +168,10 @@ def to_data(table: Table, runs: Sequence[Named], budget: int) -> tuple[dict[str,
         kept[index] = row
     data = {
         "runs": [{"key": it.key, "name": it.name} for it in runs],
-        "tasks": table.tasks,
+        "tasks": [
+            {**task, "before": before[:_LONGEST_QUESTION], "after": after[:_LONGEST_QUESTION]}
+            for task, (before, after) in zip(table.tasks, ends, strict=True)
+        ],
         "texts": list(texts),
         "documents": [kept[index] for index in sorted(kept)],
     }
@@ -171,12 +185,13 @@ def _metrics(comparisons: Sequence[Comparison]) -> dict[tuple[str, str], list[Ro
         for row in comparison.rows:
             if row.stratum is None and row.same_as is None and row.gained is not None:
                 found.setdefault((row.task, row.filter), {}).setdefault(row.metric, row)
-    return {key: list(rows.values())[:_METRICS] for key, rows in found.items()}
+    return {key: list(rows.values())[:_MOST_METRICS] for key, rows in found.items()}
 
 
 def _documents(
     reference: Task, name: str, metrics: Sequence[Row], comparisons: Sequence[Comparison], at: int
-) -> list[Document]:
+) -> tuple[list[Document], set[str]]:
+    """The documents of a task, and the recorded fields that are not the same in every run."""
     samples = reference.samples[name]
     place = {id(sample): index for index, sample in enumerate(samples)}
     key = str(reference.config.get("score_key") or "score")
@@ -191,6 +206,7 @@ def _documents(
         )
         for sample in samples
     ]
+    varying: set[str] = set()
     for run, comparison in enumerate(comparisons, start=1):
         other = comparison.b.tasks.get(reference.name)
         if other is None or name not in other.samples:
@@ -202,7 +218,10 @@ def _documents(
             document.question = document.question or _question(right)
             for index, row in enumerate(metrics):
                 document.scores[index][run] = score(right.metrics.get(row.metric), key)
-    return documents
+            for field_name, value in left.attributes.items():
+                if right.attributes.get(field_name, value) != value:
+                    varying.add(field_name)
+    return documents, varying
 
 
 def _question(sample: Sample) -> str:
@@ -213,31 +232,24 @@ def _question(sample: Sample) -> str:
 
 
 def _fields(
-    samples: Sequence[Sample], comparisons: Sequence[Comparison], task: str, name: str
+    documents: Sequence[Document], varying: Container[str], first: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Recorded facts about documents, of few values, that are the same in every run."""
-    answers = {
-        key
-        for comparison in comparisons
-        for it in comparison.b.tasks[task].samples.get(name, ())[:200]
-        for key, value in it.metrics.items()
-        if isinstance(value, Mapping)
-        for key in value
-    } & {"score", "credit", "pred", "valid", "parsed"}
+    """Recorded facts about documents, of few values, that no answer changes; `first` come first."""
     values: dict[str, set[str]] = {}
-    for sample in samples:
-        for key, value in sample.attributes.items():
-            if key not in answers:
+    for document in documents:
+        for key, value in document.sample.attributes.items():
+            if key not in varying and key not in _OF_ANSWERS:
                 values.setdefault(key, set()).add(_plain(value))
-    asked = comparisons[0].options.by or ()
-    first = [asked] if isinstance(asked, str) else list(asked)
     usable = [
         key
         for key, found in values.items()
-        if _FEWEST_VALUES <= len(found) <= _MOST_VALUES and max(map(len, found)) <= 60
+        if _FEWEST_VALUES <= len(found) <= _MOST_VALUES and max(map(len, found)) <= _LONGEST_VALUE
     ]
     usable.sort(key=lambda key: key not in first)
-    return [{"name": key, "values": sorted(values[key])} for key in usable[:_METRICS]]
+    return [
+        {"name": key, "values": sorted(values[key], key=natural_order)}
+        for key in usable[:_MOST_FIELDS]
+    ]
 
 
 def _binary(documents: Sequence[Document], metric: int) -> bool:

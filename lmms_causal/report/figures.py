@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmms_causal.compare.comparison import Comparison
 from lmms_causal.errors import UserError
-from lmms_causal.report.charts import Chart, cost_charts, gap_charts, sensitivity_charts
+from lmms_causal.report.charts import Chart, cost_charts, sensitivity_charts
 from lmms_causal.report.forest import ForestRow, Panel, panels
+from lmms_causal.report.levels import gap_charts
 from lmms_causal.report.names import name_runs
+from lmms_causal.report.scales import linear
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,6 +24,7 @@ _DOTS = 200  # an inch, in PNG files
 _COLOURS = {"good": "#00695c", "bad": "#b03a0e", "none": "#56606b", "plain": "#1f5fbf"}
 _MARKERS = {"▲": "^", "▼": "v", "●": "o", "–": "o"}
 _FORMATS = ("png", "svg")
+_LONGEST_NAME = 120
 
 
 def require() -> None:
@@ -39,7 +42,10 @@ def require() -> None:
 
 
 def write_figures(comparisons: Sequence[Comparison], folder: Path) -> list[Path]:
-    """Write every plot of the report into `folder`, as PNG and as SVG; returns the files.
+    """Write the plots of the report into `folder`, as PNG and as SVG; returns the files.
+
+    Costs and strengths are drawn for the first metric of each task, as the page begins; the forest
+    plot and curves by level for every metric.
 
     Raises:
         UserError: Matplotlib is not installed; the folder cannot be written to.
@@ -48,20 +54,22 @@ def write_figures(comparisons: Sequence[Comparison], folder: Path) -> list[Path]
     import matplotlib as mpl
 
     runs = name_runs(comparisons)
-    drawn: dict[str, tuple[Callable[[Any], Figure], Any]] = {
-        f"forest_{panel.task}_{panel.metric}": (forest_figure, panel)
-        for panel in panels(comparisons, runs)
-        if any(line.low is not None for line in panel.rows)
-    }
+    drawn: dict[str, tuple[Callable[[Any], Figure], Any]] = {}
+    for panel in panels(comparisons, runs):
+        if any(line.low is not None for line in panel.rows):
+            name = _file_name(f"forest_{panel.task}_{panel.metric}", drawn)
+            drawn[name] = (forest_figure, panel)
     for make in (cost_charts, sensitivity_charts, gap_charts):
-        drawn |= {chart.name: (_chart_figure, chart) for chart in make(comparisons, runs)}
+        for chart in make(comparisons, runs):
+            if chart.first or chart.kind == "gap":
+                drawn[_file_name(chart.name, drawn)] = (_chart_figure, chart)
     files = []
     # Text stays text in SVG files, and the same numbers give the same file.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "lmms-causal", "font.size": 9}):
         for name, (draw, what) in drawn.items():
             figure = draw(what)
             for kind in _FORMATS:
-                files.append(folder / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', name).strip('_')}.{kind}")
+                files.append(folder / f"{name}.{kind}")
                 metadata = {"Date": None} if kind == "svg" else None
                 try:
                     folder.mkdir(parents=True, exist_ok=True)
@@ -71,6 +79,16 @@ def write_figures(comparisons: Sequence[Comparison], folder: Path) -> list[Path]
                         f"--figures {folder}: cannot be written ({error.strerror})"
                     ) from None
     return files
+
+
+def _file_name(name: str, taken: Container[str]) -> str:
+    """`name` as a file name without its ending: short, of plain characters, not one of `taken`."""
+    plain = re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("_.")[:_LONGEST_NAME] or "plot"
+    number = 2
+    found = plain
+    while found in taken:
+        found, number = f"{plain}_{number}", number + 1
+    return found
 
 
 def forest_figure(panel: Panel) -> Figure:
@@ -124,7 +142,7 @@ def _chart_figure(chart: Chart) -> Figure:
             colour = _COLOURS[point.tone]
             if point.low is not None and point.high is not None:
                 axes.plot([point.x] * 2, [point.low, point.high], color=colour, zorder=2)
-            marker = "s" if chart.kind == "cost" and point.key == "A" else _MARKERS[point.sign]
+            marker = "s" if point.key == "A" else _MARKERS[point.sign]
             axes.plot(point.x, point.y, marker=marker, color=colour, markersize=6, zorder=3)
             if chart.kind != "gap" or index == len(points) - 1:
                 axes.annotate(
@@ -134,6 +152,9 @@ def _chart_figure(chart: Chart) -> Figure:
         axes.axhline(chart.rule, color="0.5", linestyle=":", linewidth=1, zorder=0)
     if chart.x_floor is not None:
         axes.set_xlim(left=chart.x_floor)
+    if chart.holds:
+        scale = linear(chart.holds if chart.rule is None else (*chart.holds, chart.rule))
+        axes.set_ylim(scale.low, scale.high)
     if chart.whole:
         axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(color="0.92")

@@ -12,11 +12,14 @@ from lmms_causal.compare.verdict import interval_text, metric_name, number, outc
 from lmms_causal.report.names import Named
 from lmms_causal.report.scales import Scale, symmetric
 
-__all__ = ["OUTCOMES", "ForestRow", "Panel", "Parts", "panels", "primary_rows"]
+__all__ = ["OUTCOMES", "ForestRow", "Panel", "Parts", "panels", "tested_rows"]
 
-_Key = tuple[str, str, str]  # task, metric, filter
+#: Task, metric and answer filter.
+Key = tuple[str, str, str]
 _Found = tuple[Named, Row]
 
+#: Characters of an axis's labels that have room on it.
+_LONGEST_AXIS = 22
 #: How an outcome is shown: a sign that does not need colour, the class of its colour, its words.
 OUTCOMES = {
     "improved": ("▲", "good", "improved"),
@@ -114,10 +117,12 @@ def panels(comparisons: Sequence[Comparison], runs: Sequence[Named]) -> list[Pan
     Metrics that repeat the scores of another one are left out. Of shares, the first metrics of all
     tasks share one axis, and so do their parts, so that they can be compared by eye.
     """
-    grouped: dict[_Key, list[_Found]] = {}
+    grouped: dict[Key, list[_Found]] = {}
     for named, comparison in zip(runs[1:], comparisons, strict=True):
         for row in comparison.rows:
-            if row.same_as is None:
+            # A metric of one level has nothing to say on the others.
+            empty = row.stratum is not None and not (math.isfinite(row.a) or math.isfinite(row.b))
+            if row.same_as is None and not empty:
                 grouped.setdefault((row.task, row.metric, row.filter), []).append((named, row))
     first = _first_metrics(grouped)
     shares = [
@@ -133,17 +138,29 @@ def panels(comparisons: Sequence[Comparison], runs: Sequence[Named]) -> list[Pan
     ]
 
 
-def primary_rows(comparison: Comparison) -> dict[str, Row]:
-    """The first tested metric over all documents of each task that has one."""
-    found: dict[str, Row] = {}
-    for row in comparison.rows:
-        if row.stratum is None and row.same_as is None and row.p is not None:
-            found.setdefault(row.task, row)
-    return found
+def tested_rows(comparisons: Sequence[Comparison]) -> dict[Key, list[Row | None]]:
+    """Rows over all documents of each tested metric, one a comparison, in the order of the rows.
+
+    A row is None where a comparison lacks the metric or one of its scores is unknown. The first
+    key of a task is its first metric.
+    """
+    found: dict[Key, list[Row | None]] = {}
+    tested: set[Key] = set()
+    for index, comparison in enumerate(comparisons):
+        for row in comparison.rows:
+            if row.stratum is not None:
+                continue
+            key = (row.task, row.metric, row.filter)
+            rows = found.setdefault(key, [None] * len(comparisons))
+            if math.isfinite(row.a) and math.isfinite(row.b):
+                rows[index] = row
+            if row.p is not None and row.same_as is None:
+                tested.add(key)
+    return {key: rows for key, rows in found.items() if key in tested and any(rows)}
 
 
-def _first_metrics(grouped: Mapping[_Key, Sequence[_Found]]) -> set[_Key]:
-    first: dict[str, _Key] = {}
+def _first_metrics(grouped: Mapping[Key, Sequence[_Found]]) -> set[Key]:
+    first: dict[str, Key] = {}
     for key, found in grouped.items():
         if any(row.p is not None and row.stratum is None for _, row in found):
             first.setdefault(key[0], key)
@@ -151,7 +168,7 @@ def _first_metrics(grouped: Mapping[_Key, Sequence[_Found]]) -> set[_Key]:
 
 
 def _reach(row: Row) -> Iterable[float]:
-    margin = getattr(getattr(row, "equivalence", None), "margin", None)
+    margin = None if row.equivalence is None else row.equivalence.margin
     for value in (row.difference, row.low, row.high, margin):
         if value is not None and math.isfinite(value):
             yield value * row.factor
@@ -176,7 +193,7 @@ def _panel(
         "per cent, differences in points" if first.factor == 100.0 else "",
         {True: "higher is better", False: "lower is better", None: ""}[first.higher_is_better],
     ]
-    margin = getattr(getattr(first, "equivalence", None), "margin", None)
+    margin = None if first.equivalence is None else first.equivalence.margin
     return Panel(
         task=first.task,
         metric=metric_name(first),
@@ -196,7 +213,7 @@ def _panel(
 def _parts(found: Sequence[_Found], level: float, scale: Scale) -> tuple[Parts, ...]:
     fields: dict[str, dict[str, list[ForestRow]]] = {}
     for named, row in found:
-        lines = fields.setdefault(getattr(row, "by", None) or "part", {})
+        lines = fields.setdefault(row.by or "part", {})
         lines.setdefault(str(row.stratum), []).append(_line(named, row, level, scale))
     return tuple(
         Parts(
@@ -209,7 +226,14 @@ def _parts(found: Sequence[_Found], level: float, scale: Scale) -> tuple[Parts, 
 
 
 def _ticks(scale: Scale) -> tuple[tuple[float, str], ...]:
-    return tuple((_per_cent(scale, t), scale.tick_text(t, sign=True)) for t in scale.ticks)
+    """Ticks with their labels; where these are long, every second one, counted from 0."""
+    texts = [scale.tick_text(tick, sign=True) for tick in scale.ticks]
+    step = 2 if sum(map(len, texts)) > _LONGEST_AXIS else 1
+    middle = len(texts) // 2
+    return tuple(
+        (_per_cent(scale, tick), text if (place - middle) % step == 0 else "")
+        for place, (tick, text) in enumerate(zip(scale.ticks, texts, strict=True))
+    )
 
 
 def _line(named: Named, row: Row, level: float, scale: Scale) -> ForestRow:
@@ -232,14 +256,14 @@ def _line(named: Named, row: Row, level: float, scale: Scale) -> ForestRow:
         b=_minus(number(row, row.b)),
         difference=_minus(number(row, row.difference, "+")),
         interval=_minus(interval_text(row)),
-        p=p_text(row.p if row.p_holm is None else row.p_holm),
+        p=_minus(p_text(row.p if row.p_holm is None else row.p_holm)),
         flips="–" if row.gained is None else f"+{row.gained} / −{row.lost}",
         harm=_harm(row),
     )
 
 
 def _harm(row: Row) -> str:
-    found = getattr(row, "equivalence", None)
+    found = row.equivalence
     if found is None:
         return ""
     margin = number(row, found.margin)

@@ -10,9 +10,10 @@ from lmms_causal.compare.comparison import Comparison
 from lmms_causal.compare.records import Run
 from lmms_causal.errors import UserError
 
-__all__ = ["Named", "name_runs"]
+__all__ = ["ITEM", "Named", "name_runs"]
 
-_ITEM = re.compile(r"(?P<name>[A-Za-z_]\w*)\((?P<arguments>[^()]*)\)")
+#: A method with its arguments in a specification.
+ITEM = re.compile(r"(?P<name>[A-Za-z_]\w*)\((?P<arguments>[^()]*)\)")
 
 
 @dataclass(frozen=True)
@@ -63,17 +64,17 @@ def _shortened(specs: Sequence[str]) -> list[str]:
     """Specs without the parameters that have one value wherever the same methods are used."""
     values: dict[tuple[str, int, str], set[str]] = {}
     for spec in specs:
-        methods = _ITEM.sub(r"\g<name>", spec)
-        for place, item in enumerate(_ITEM.finditer(spec)):
+        methods = ITEM.sub(r"\g<name>", spec)
+        for place, item in enumerate(ITEM.finditer(spec)):
             for argument in item["arguments"].split(";"):
                 name, _, value = argument.partition("=")
                 values.setdefault((methods, place, name), set()).add(value)
     short = []
     for spec in specs:
-        methods = _ITEM.sub(r"\g<name>", spec)
+        methods = ITEM.sub(r"\g<name>", spec)
         text = ""
         end = 0
-        for place, item in enumerate(_ITEM.finditer(spec)):
+        for place, item in enumerate(ITEM.finditer(spec)):
             kept = [
                 argument
                 for argument in item["arguments"].split(";")

@@ -1,5 +1,5 @@
 "use strict";
-// The theme button and the table of documents. Whatever comes from the data is set as
+// The theme button, the choice of charts and the table of documents. Whatever comes from the data is set as
 // text, never as markup.
 (() => {
   const get = (id) => document.getElementById(id);
@@ -12,6 +12,24 @@
   system.addEventListener("change", nameTheme);
   nameTheme();
   theme.hidden = false;
+
+  // Charts are drawn beforehand; those not shown at first wait in a template.
+  for (const box of document.querySelectorAll(".gallery")) {
+    const select = box.querySelector("select");
+    if (!select) continue;
+    const [shown, more] = box.querySelectorAll(".charts");
+    const [start, rest] = [shown, more].map((it) => (it ? [...it.children] : []));
+    const every = [...start, ...rest, ...box.querySelector("template").content.children];
+    select.addEventListener("input", () => {
+      const all = select.value === "";
+      const found = all ? start : every.filter((it) => it.dataset.choice === select.value);
+      if (more) { more.replaceChildren(...(all ? rest : [])); more.parentElement.hidden = !all; }
+      shown.replaceChildren(...found);
+      box.querySelector("[role=status]").textContent = `${found.length} chart${found.length === 1 ? "" : "s"}`;
+    });
+    box.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
+    box.querySelector("form").hidden = false;
+  }
 
   const form = get("filters");
   if (!form) return;
@@ -30,7 +48,7 @@
     return packed[run] === "-" ? null : Number(packed[run]);
   };
   const answerOf = (doc, run) => (doc[ANSWERS][run] < 0 ? null : texts[doc[ANSWERS][run]]);
-  const shown = (value) => (value === null ? "–" : String(value).replace("-", "−"));
+  const shown = (value) => (value === null ? "–" : String(value).replaceAll("-", "−"));
   const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 
   const make = (tag, given = {}, ...inside) => {
@@ -42,6 +60,9 @@
     return element;
   };
 
+  // Names such as "plausible/1/08" and "entity_count" may break behind their signs.
+  const breakable = (name) => (name.match(/[^_/]*[_/]|[^_/]+/g) || []).flatMap((piece, index) => (index ? [make("wbr"), piece] : [piece]));
+
   const CHANGES = {
     all: ["all documents", () => true],
     changed: ["score changed", (a, b) => a !== null && b !== null && a !== b],
@@ -52,7 +73,7 @@
     zeros: ["wrong in both", (a, b) => a === 0 && b === 0],
     answer: ["answer changed", (a, b, doc, run) => answerOf(doc, run) !== null && answerOf(doc, 0) !== answerOf(doc, run)],
   };
-  const rightIs = (metric) => metric.binary && !metric.down;
+  const rightIs = (metric) => metric.binary && metric.good > 0;
   const wording = (key, metric) => {
     if (!rightIs(metric)) return key === "ones" ? "1 in both" : key === "zeros" ? "0 in both" : CHANGES[key][0];
     return { up: "gained: wrong in A, right now", down: "lost: right in A, wrong now" }[key] || CHANGES[key][0];
@@ -114,15 +135,15 @@
     if (a === null || b === null) return ["–", "none"];
     if (a === b) return [answerOf(doc, 0) === answerOf(doc, run) ? "same" : "other answer, same score", "none"];
     const up = b > a;
-    const good = about.down ? !up : up;
+    const tone = about.good === 0 ? "plain" : up === about.good > 0 ? "good" : "bad";
     const words = rightIs(about) ? (up ? "gained" : "lost") : `${shown(a)} → ${shown(b)}`;
-    return [`${up ? "▲" : "▼"} ${words}`, good ? "good" : "bad"];
+    return [`${up ? "▲" : "▼"} ${words}`, tone];
   };
 
   const answerCell = (doc, run, metric, about, label) => {
     const text = answerOf(doc, run);
     const value = scoreOf(doc, metric, run);
-    const words = make("span", { className: "clamp", textContent: text === null ? "–" : text || "(empty)" });
+    const words = make("span", { className: "clamp", dir: "auto", textContent: text === null ? "–" : text || "(empty)" });
     if (rightIs(about) && value !== null) {
       words.classList.add(value ? "mark-right" : "mark-wrong");
       words.prepend(make("span", { className: "hidden", textContent: value ? "right: " : "wrong: " }));
@@ -146,9 +167,9 @@
       const [words, tone] = change(scoreOf(doc, metric, 0), scoreOf(doc, metric, run), about, doc, run);
       const row = make("tr", { role: "row", className: doc[PICTURES].length ? "" : "bare" },
         make("td", { role: "cell", className: "thumb" }, ...(doc[PICTURES].length ? [image(doc[PICTURES][0], "thumbnail", "")] : [])),
-        make("td", { role: "cell" }, make("button", { type: "button", textContent: doc[ID], "aria-haspopup": "dialog" })),
-        make("td", { role: "cell", className: "question" }, make("span", { className: "clamp", textContent: texts[doc[QUESTION]] || "–" })),
-        make("td", { role: "cell", "data-label": "expected" }, make("span", { className: "clamp", textContent: texts[doc[TARGET]] })),
+        make("td", { role: "cell" }, make("button", { type: "button", dir: "auto", "aria-haspopup": "dialog" }, ...breakable(doc[ID]))),
+        make("td", { role: "cell", className: "question" }, make("span", { className: "clamp", dir: "auto", textContent: texts[doc[QUESTION]].trim() || "–" })),
+        make("td", { role: "cell", "data-label": "expected" }, make("span", { className: "clamp", dir: "auto", textContent: texts[doc[TARGET]] })),
         answerCell(doc, 0, metric, about, "A"),
         answerCell(doc, run, metric, about, runs[run].key),
         make("td", { role: "cell", className: tone, textContent: words }));
@@ -163,7 +184,16 @@
     }
   };
 
-  const part = (name, text) => [make("p", { className: "term", textContent: name }), make("p", { className: "words", textContent: text || "–" })];
+  // Texts of others may run from right to left: each finds its own direction.
+  const paragraph = (text) => make("p", { className: "words", dir: "auto", textContent: text || "–" });
+  const part = (name, text) => [make("p", { className: "term", textContent: name }), paragraph(text)];
+  // What every prompt of a task begins and ends with is told once, and shown on demand.
+  const prompt = (doc) => {
+    const { before, after } = tasks[doc[TASK]];
+    if (!before && !after) return [];
+    const whole = [before, texts[doc[QUESTION]], after].join("");
+    return [make("details", {}, make("summary", { textContent: "The whole prompt" }), paragraph(whole))];
+  };
 
   // The picture with buttons that lay one run's attention over it.
   const figure = (doc) => {
@@ -212,23 +242,25 @@
     get("detail-place").textContent = `${(place + 1).toLocaleString("en")} of ${state.found.length.toLocaleString("en")}`;
     get("earlier").disabled = place === 0;
     get("later").disabled = place === state.found.length - 1;
+    // Only metrics that score the document: many are of a part of the documents.
+    const metrics = about.metrics.map((it, index) => [it, index]).filter(([, index]) => runs.some((_, run) => scoreOf(doc, index, run) !== null));
     const answers = make("table", { className: "answers" },
-      make("thead", {}, make("tr", {}, ...["Run", "Answer", ...about.metrics.map((it) => it.name)].map((name) => make("th", { scope: "col", textContent: name })))),
+      make("thead", {}, make("tr", {}, ...["Run", "Answer", ...metrics.map(([it]) => it.name)].map((name) => make("th", { scope: "col" }, ...breakable(name))))),
       make("tbody", {}, ...runs.map((it, run) => [it, run]).sort((a, b) => (b[1] === 0) - (a[1] === 0) || (b[1] === now) - (a[1] === now)).map(([it, run]) =>
         make("tr", {},
-          make("th", { scope: "row" }, make("span", { className: run ? "chip" : "chip ref", textContent: it.key }), " ", make("code", { textContent: it.name })),
-          make("td", { "data-label": "answer" }, make("span", { className: "words", textContent: answerOf(doc, run) ?? "–" })),
-          ...about.metrics.map((metric, index) => {
+          make("th", { scope: "row" }, make("span", { className: run ? "chip" : "chip ref", textContent: it.key }), " ", make("code", {}, ...breakable(it.name))),
+          make("td", { "data-label": "answer" }, make("span", { className: "words", dir: "auto", textContent: answerOf(doc, run) ?? "–" })),
+          ...metrics.map(([metric, index]) => {
             const value = scoreOf(doc, index, run);
             const judged = rightIs(metric) && value !== null;
             return make("td", { "data-label": metric.name }, make("span", { className: judged ? (value ? "mark-right" : "mark-wrong") : "", textContent: judged ? (value ? "right" : "wrong") : shown(value) }));
           })))));
     const left = make("div", {}, ...figure(doc));
-    const right = make("div", {}, ...part("Question", texts[doc[QUESTION]]), ...part("Expected", texts[doc[TARGET]]));
-    const facts = about.fields.map((field, index) => `${field.name}: ${texts[doc[FIELDS][index]] || "–"}`).join(" · ");
+    const right = make("div", {}, ...part("Question", texts[doc[QUESTION]].trim()), ...prompt(doc), ...part("Expected", texts[doc[TARGET]]));
+    const facts = about.fields.flatMap((field, index) => [index ? " · " : "", make("bdi", { textContent: `${field.name}: ${texts[doc[FIELDS][index]] || "–"}` })]);
     get("detail-body").replaceChildren(
       make("div", { className: doc[PICTURES].length ? "pair" : "pair bare" }, ...(doc[PICTURES].length ? [left] : []), right),
-      answers, make("p", { className: "facts", textContent: facts }));
+      answers, make("p", { className: "facts" }, ...facts));
     get("detail").scrollTop = 0;
     if (!get("detail").open) get("detail").showModal();
   };
@@ -270,6 +302,7 @@
   fillMetric();
   // Begin with what changed, if anything did.
   fillChange(documents.some((doc) => doc[TASK] === 0 && CHANGES.changed[1](scoreOf(doc, 0, 0), scoreOf(doc, 0, 1))) ? "changed" : "all");
+  get("table").classList.toggle("bare", !documents.some((doc) => doc[PICTURES].length));
   form.hidden = false;
   filter();
 })();

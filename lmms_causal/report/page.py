@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -18,20 +19,25 @@ from lmms_causal._version import __version__
 from lmms_causal.compare.comparison import Comparison
 from lmms_causal.compare.verdict import verdict
 from lmms_causal.errors import UserError
-from lmms_causal.report import charts
 from lmms_causal.report.attention import place_overlays
+from lmms_causal.report.charts import cost_charts, sensitivity_charts
 from lmms_causal.report.documents import Table, collect, to_data
-from lmms_causal.report.drawing import draw
-from lmms_causal.report.forest import OUTCOMES, panels
+from lmms_causal.report.forest import panels
+from lmms_causal.report.gallery import gallery
+from lmms_causal.report.levels import gap_charts
 from lmms_causal.report.names import Named, name_runs
+from lmms_causal.report.notes import gather, serious
 from lmms_causal.report.pictures import Album, from_folder, illustrate
-from lmms_causal.report.task_documents import TaskDocuments
+from lmms_causal.report.task_documents import NOT_OURS, TaskDocuments
 
 __all__ = ["Material", "render", "write_page"]
 
 #: Characters of texts and of pictures in a page. 10,000 short documents take about 3 million.
 TEXT_BUDGET = 12_000_000
 PICTURE_BUDGET = 6_000_000
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+#: What JSON must escape in a page; U+2028 and U+2029 are line ends to some readers of scripts.
+_UNSAFE = re.compile(r"[<>&\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ def write_page(
     """
     page = render(comparisons, material)
     try:
-        file.write_text(page, encoding="utf-8")
+        file.write_text(page, encoding="utf-8", newline="\n")
     except OSError as error:
         raise UserError(f"--report {file}: cannot be written ({error.strerror})") from None
 
@@ -84,33 +90,29 @@ def render(comparisons: Sequence[Comparison], material: Material | None = None) 
             "those without a change first"
         )
     forest = panels(comparisons, runs)
+    costs, left_of_costs = gallery(cost_charts(comparisons, runs))
+    curves, left_of_curves = gallery(
+        [*sensitivity_charts(comparisons, runs), *gap_charts(comparisons, runs)]
+    )
+    remarks += [
+        f"{count} {what} are left out, to keep the page small: compare fewer --metrics or --tasks"
+        for count, what in ((left_of_costs, "charts of costs"), (left_of_curves, "curves"))
+        if count
+    ]
     script = _asset("page.js")
-    return _environment().get_template("page.html.j2").render(
+    page = _environment().get_template("page.html.j2").render(
         title=material.title or _title(comparisons),
         runs=runs,
-        comparisons=list(zip(runs[1:], comparisons, strict=True)),
         level=comparisons[0].options.level,
         verdicts=_verdicts(comparisons, runs),
+        serious=serious(comparisons, runs),
         panels=forest,
         tasks=list(dict.fromkeys(panel.task for panel in forest)),
-        outcomes=OUTCOMES,
-        cost_charts=[draw(chart) for chart in charts.cost_charts(comparisons, runs)],
-        curves=[
-            draw(chart)
-            for chart in [
-                *charts.sensitivity_charts(comparisons, runs),
-                *charts.gap_charts(comparisons, runs),
-            ]
-        ],
+        cost_charts=costs,
+        curves=curves,
         costs=_cost_table(comparisons, runs),
-        checks=[
-            (named, check)
-            for named, it in zip(runs[1:], comparisons, strict=True)
-            for check in getattr(it, "checks", ())
-            if check.status != "same"
-        ],
+        notes=gather(comparisons, runs),
         documents=len(data["documents"]),
-        total=table.total,
         remarks=remarks,
         data=_embedded(data),
         pictures=_embedded(album.uris),
@@ -119,6 +121,8 @@ def render(comparisons: Sequence[Comparison], material: Material | None = None) 
         script_hash=_hash(script),
         version=__version__,
     )  # fmt: skip
+    # What UTF-8 cannot hold has been escaped in the data; elsewhere it is a character unknown.
+    return _SURROGATE.sub("\ufffd", page)
 
 
 def _illustrate(table: Table, album: Album, material: Material) -> list[str]:
@@ -133,12 +137,37 @@ def _illustrate(table: Table, album: Album, material: Material) -> list[str]:
             document.question = document.question or task.question(document.sample)
         counts = illustrate(documents, album, folder or task.pictures)
         shown, having = shown + counts[0], having + counts[1]
-        if folder is None and task.problem and task.problem != "not a task of this package":
-            remarks.append(f"no pictures of {entry['task']}: {task.problem}")
+        without = sum(not document.question for document in documents)
+        remarks += _missing(entry["name"], task, without, folder is None)
     if shown < having:
         remarks.append(
             "not every picture is in the page, to keep it small: documents that changed come first"
         )
+    return remarks
+
+
+def _missing(name: str, task: TaskDocuments, without: int, pictures: bool) -> list[str]:
+    """Say which questions and pictures of a task could not be had, and why.
+
+    Args:
+        name: The task's name.
+        task: Its documents, after they have been asked.
+        without: Documents whose question is not known.
+        pictures: Whether the task has been asked for pictures.
+    """
+    if task.problem:
+        # Tasks of others are not asked; that is worth a word only where something is missing.
+        ours = task.problem != NOT_OURS
+        lacking = ["questions"] * bool(without) + ["pictures"] * (pictures and ours)
+        what = " and ".join(lacking)
+        return [f"no {what} of {name}: {task.problem}"] if lacking else []
+    remarks = [
+        f"{what} of {count:,} documents of {name} could not be made: {reason}"
+        for what, (count, reason) in task.failures.items()
+    ]
+    if without and "questions" not in task.failures:
+        remarks.append(f"questions of {without:,} documents of {name} are not known: its samples "
+                       "hold none, and the installed task has no such documents")  # fmt: skip
     return remarks
 
 
@@ -183,12 +212,11 @@ def _quantity(value: float | None) -> str:
 
 
 def _embedded(data: Any) -> Markup:
-    """JSON that is safe inside a script element: nothing in it can end the element."""
+    """JSON that is safe inside a script element: nothing in it can end the element, and it has a
+    form in UTF-8.
+    """
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    # U+2028 and U+2029 are line ends to some readers of scripts.
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
+    return Markup(_UNSAFE.sub(lambda it: f"\\u{ord(it[0]):04x}", text))
 
 
 def _asset(name: str) -> str:

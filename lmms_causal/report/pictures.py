@@ -8,7 +8,7 @@ import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from lmms_causal.compare.records import Sample
 from lmms_causal.errors import UserError
@@ -105,7 +105,7 @@ def from_folder(folder: Path) -> Callable[[Sample], Sequence[Image.Image]]:
                 try:
                     with Image.open(file) as picture:
                         return [picture.convert("RGB")]
-                except (OSError, UnidentifiedImageError):
+                except (OSError, Image.DecompressionBombError):
                     raise UserError(f"{file}: cannot be read as a picture") from None
         return []
 

@@ -70,7 +70,7 @@ def scores_of(scores: Mapping[str, Sequence[float]]) -> Sequence[float]:
     return next(iter(scores.values()))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_run() -> Make:
     return run_of
 

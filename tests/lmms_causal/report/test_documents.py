@@ -158,6 +158,24 @@ def test_attention_lies_over_the_document_and_run_it_is_of(
         place_overlays([strange], table, runs, album)
 
 
+def test_a_folder_of_maps_that_is_cut_off_is_one_line(
+    comparisons: list[Comparison], tmp_path: Path
+) -> None:
+    runs = name_runs(comparisons)
+    for name, damage in (
+        ("traces.jsonl", b'{"trace_id": "doc-3", "he'),
+        ("arrays/doc-3.npz", b"PK\x03\x04"),
+    ):
+        folder = _attend_folder(
+            tmp_path / name.replace("/", "_"),
+            "vcd(alpha=1.0;beta=0.1)",
+            {"doc-3": np.ones((1, 2, 3))},
+        )
+        (folder / name).write_bytes(damage)
+        with pytest.raises(UserError, match="cannot be read"):
+            place_overlays([folder], collect(comparisons, runs), runs, Album(10**6))
+
+
 def test_more_attention_is_brighter_and_hides_more() -> None:
     pixels = np.asarray(overlay(np.arange(24.0).reshape(4, 6))).reshape(24, 4).astype(int)
     luminance = pixels[:, :3] @ np.array([0.2126, 0.7152, 0.0722])

@@ -149,6 +149,31 @@ def test_hostile_documents_do_nothing(browser: Browser, make_run: Any, tmp_path:
     assert len(browser.requests) == 1
 
 
+@pytest.mark.parametrize("width", [320, 1280])
+def test_long_words_and_other_directions_stay_in_their_place(
+    browser: Browser, make_run: Any, tmp_path: Path, width: int
+) -> None:
+    words = ["w" * 3000, "\u05e9\u05dc\u05d5\u05dd", "\u202eesrever", "half \ud800", "nul \0", ""]
+    given = {"answers": words, "ids": [f"{it}#{i}" for i, it in enumerate(words)],
+             "task": "t" * 300, "attributes": {"kind": words}}  # fmt: skip
+    metric = "m" * 200
+    a = make_run("a", {metric: [1.0] * 6}, **given)
+    b = make_run("b", {metric: [0.0] * 6}, interventions=f"x(word={'v' * 300})", **given)
+    write_page(compare(a, [b], Options(by=("kind",))), tmp_path / "page.html")
+    _open(browser, tmp_path / "page.html", width)
+    browser.evaluate("document.querySelectorAll('details').forEach(it => { it.open = true; })")
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    browser.evaluate("document.querySelector('#rows button').click()")
+    inside = "(it => it.scrollWidth <= it.clientWidth)(document.getElementById('detail'))"
+    assert browser.evaluate(inside)
+    # A word that runs from right to left turns nothing but itself.
+    browser.press("ArrowRight")
+    answers = "[...document.querySelectorAll('#detail .answers .words')]"
+    direction = f"{answers}.map(it => getComputedStyle(it).direction)"
+    assert browser.evaluate(direction) == ["rtl", "rtl"]
+    assert browser.errors == []
+
+
 def test_ten_thousand_documents_are_filtered_and_paged(
     browser: Browser, make_run: Any, tmp_path: Path
 ) -> None:

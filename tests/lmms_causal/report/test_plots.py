@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from lmms_causal.compare import Comparison, Options, Row, compare
 from lmms_causal.errors import UserError
 from lmms_causal.report import write_figures
-from lmms_causal.report.charts import cost_charts, gap_charts, sensitivity_charts
+from lmms_causal.report.charts import cost_charts, sensitivity_charts
 from lmms_causal.report.drawing import draw
 from lmms_causal.report.forest import panels
+from lmms_causal.report.levels import gap_charts
 from lmms_causal.report.names import name_runs
 from lmms_causal.report.scales import linear, symmetric
 
@@ -53,6 +54,14 @@ def test_points_and_intervals_lie_where_their_numbers_say(comparisons: list[Comp
     assert gain.high == pytest.approx(50 + 50 * (25 + half) / 60, abs=1e-3)
     assert (gain.sign, gain.tone, gain.outcome) == ("▲", "good", "improved")
     assert (same.at, same.sign, same.interval) == (50.0, "●", "no variation")
+
+
+def test_long_labels_of_an_axis_are_thinned_from_0_on(comparisons: list[Comparison]) -> None:
+    row = dataclasses.replace(comparisons[0].rows[0], difference=0.05, low=0.02, high=0.07)
+    made = [_shaped(comparisons[0], [row])]
+    (panel,) = panels(made, name_runs(made))
+    assert [text for _, text in panel.ticks] == ["", "−5.0", "", "0.0", "", "+5.0", ""]
+    assert panel.ticks[2][0] == pytest.approx(100 * 5 / 15, abs=1e-3)  # the line stays
 
 
 def _shaped(comparison: Comparison, rows: list[Row], spec: str = "vcd") -> Comparison:
