@@ -122,7 +122,7 @@ def _declared_name(task: Task, metric: str) -> str | None:
     return None
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """Reads a task file with every ``!function path`` left as its text."""
 
 
@@ -134,8 +134,9 @@ def _declarations() -> Mapping[tuple[str, str], str]:
     """Dotted path of the aggregation by (task, metric), from the task files of this package."""
     found: dict[tuple[str, str], str] = {}
     for root in _task_roots():
+        read: dict[Path, dict[str, Any]] = {}
         for file in sorted(root.rglob("*.yaml")):
-            config = _load(file)
+            config = _load(file, root.name == "for_lmms_eval", read)
             for entry in config.get("metric_list") or []:
                 path = str(entry.get("aggregation", ""))
                 if path.startswith(_OURS) and isinstance(config.get("task"), str):
@@ -149,13 +150,25 @@ def _task_roots() -> Sequence[Path]:
     ]
 
 
-def _load(file: Path) -> dict[str, Any]:
-    """Load a task file with what it includes; the including file wins."""
+def _load(file: Path, earlier_wins: bool, read: dict[Path, dict[str, Any]]) -> dict[str, Any]:
+    """Load a task file with what it includes, as its harness does; the including file wins.
+
+    Args:
+        file: The task file.
+        earlier_wins: Whether of several included files an earlier one overrides a later one, as in
+            lmms-eval 0.7.3 (`lmms_eval.utils.load_yaml_config`), or the other way round, as in
+            lm-eval 0.4.13 (`lm_eval.tasks._yaml_loader.load_yaml`).
+        read: Files loaded before, with what they include; gets this one.
+    """
+    if file in read:
+        return read[file]
     config = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     if not isinstance(config, dict):
-        return {}
+        config = {}
     includes = config.pop("include", None) or []
+    includes = [includes] if isinstance(includes, str) else list(includes)
     merged: dict[str, Any] = {}
-    for name in [includes] if isinstance(includes, str) else includes:
-        merged.update(_load(file.parent / name))
-    return merged | config
+    for name in reversed(includes) if earlier_wins else includes:
+        merged |= _load(file.parent / name, earlier_wins, read)
+    read[file] = merged | config
+    return read[file]

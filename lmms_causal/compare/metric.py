@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 from lmms_causal.compare import aggregations, resampling, statistics
@@ -16,8 +17,10 @@ from lmms_causal.compare.pairing import (
     natural_order,
     stratify,
 )
-from lmms_causal.compare.records import CLUSTER_KEYS, Sample, Task, score
+from lmms_causal.compare.records import Sample, Task, score
 from lmms_causal.compare.rows import Options, Row
+from lmms_causal.compare.sign_flip import sign_flip_test
+from lmms_causal.compare.units import Units, find_units
 
 
 class MetricComparison:
@@ -45,9 +48,11 @@ class MetricComparison:
             return
         yield make(range(len(self.pairs)), None, note)
         for key, values in self.strata.items():
-            for stratum in sorted(set(values), key=natural_order):
-                members = [index for index, value in enumerate(values) if value == stratum]
-                yield dataclasses.replace(make(members, stratum, note), by=key)
+            members: dict[str, list[int]] = {}
+            for index, value in enumerate(values):
+                members.setdefault(value, []).append(index)
+            for stratum in sorted(members, key=natural_order):
+                yield dataclasses.replace(make(members[stratum], stratum, note), by=key)
 
     def signature(self) -> tuple[Hashable, ...] | None:
         """The scores of both runs, equal for two metrics that are one under two names."""
@@ -63,7 +68,7 @@ class MetricComparison:
         is_mean = None not in scales and not half_scored
         if is_mean and aggregate is not None:
             is_mean = all(
-                aggregations.behaves_like_mean(aggregate, self._values(side), self.score_key)
+                aggregations.behaves_like_mean(aggregate, self._values[side], self.score_key)
                 for side in (0, 1)
             )
         inferred = aggregate is None and aggregations.is_custom(self.a, self.metric)
@@ -86,17 +91,30 @@ class MetricComparison:
             if problem:
                 return None, f"no test: the installed aggregation {problem}"
 
+        # Clusters cannot be switched off here: a metric over pairs needs its pairs whole.
+        usual = self.cluster_key or self.natural_cluster_key
+        units = find_units([left for left, _ in self.pairs], self._values, aggregate, usual)
+        if units is None:
+            return None, (
+                "not tested: it changes when every document is there twice, so that it cannot be "
+                "resampled"
+            )
+
         def resampled(members: Sequence[int], stratum: str | None, note: str) -> Row:
-            return self._resampled_row(aggregate, members, stratum, note)
+            return self._resampled_row(aggregate, units, members, stratum, note)
 
         return resampled, ""
 
     def _score(self, sample: Sample) -> float | None:
         return score(sample.metrics.get(self.metric), self.score_key)
 
-    def _values(self, side: int) -> list[Any]:
-        return [pair[side].metrics.get(self.metric) for pair in self.pairs]
+    @cached_property
+    def _values(self) -> tuple[list[Any], list[Any]]:
+        """The metric's values in A and in B, by pair."""
+        a, b = ([pair[side].metrics.get(self.metric) for pair in self.pairs] for side in (0, 1))
+        return a, b
 
+    @cached_property
     def _mean_factor(self) -> float:
         """The unit over all documents, so that a stratum of small scores keeps it."""
         return _factor([side for scores in self.scores for side in scores if side is not None])
@@ -132,14 +150,14 @@ class MetricComparison:
         if mcnemar is not None and independent:
             p, test = mcnemar.p, "mcnemar"
         else:
-            p, exact = statistics.sign_flip_test(a, b, clusters, seed, self.options.resamples)
+            p, exact = sign_flip_test(a, b, clusters, seed, self.options.resamples)
             test = "sign-flip" if exact else "sign-flip-sampled"
         row = self._row(
             stratum,
             len(scored),
             interval.units,
             None if independent else self.cluster_key,
-            self._mean_factor(),
+            self._mean_factor,
             sum(a) / len(a),
             sum(b) / len(b),
             note,
@@ -156,22 +174,22 @@ class MetricComparison:
     def _resampled_row(
         self,
         aggregate: Callable[[list[Any]], float],
+        units: Units,
         members: Sequence[int],
         stratum: str | None,
         note: str,
     ) -> Row:
-        # Clusters cannot be switched off here: a metric over pairs needs its pairs whole.
-        key = self.cluster_key or self.natural_cluster_key
+        key = units.key
         labels = self._clusters(members, key)
         clusters: Sequence[Hashable] = list(members) if labels is None else labels
-        every_a, every_b = self._values(0), self._values(1)
+        every_a, every_b = self._values
         a = [every_a[index] for index in members]
         b = [every_b[index] for index in members]
         level, seed = self.options.level, self.options.seed
         left, right = float(aggregate(list(a))), float(aggregate(list(b)))
         count = self.options.resamples
         interval = resampling.aggregate_bootstrap_interval(
-            a, b, clusters, aggregate, level, seed, count, {*CLUSTER_KEYS, key or ""}
+            a, b, clusters, aggregate, level, seed, count, units.identifiers
         )
         p = resampling.aggregate_swap_test(a, b, clusters, aggregate, seed, count)
         row = self._row(

@@ -11,9 +11,8 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
 
+from lmms_causal.compare.bca import acceleration_of, bca_interval
 from lmms_causal.compare.records import CLUSTER_KEYS
 from lmms_causal.compare.statistics import Interval
 
@@ -43,11 +42,11 @@ def aggregate_bootstrap_interval(
     resamples: int | None = None,
     identifiers: Collection[str] = CLUSTER_KEYS,
 ) -> Interval:
-    """BCa cluster-bootstrap interval of ``aggregate(b) - aggregate(a)``.
+    """Expanded BCa cluster-bootstrap interval of ``aggregate(b) - aggregate(a)``.
 
-    Efron (1987): the bias correction is the share of resamples below the estimate (half of the
-    equal ones counted), the acceleration comes from a jackknife that leaves out clusters. Where
-    the jackknife or the correction is undefined, the ends are those of the plain percentiles.
+    `lmms_causal.compare.bca` has the formulas; the acceleration comes from a jackknife that leaves
+    out clusters. The standard error is that of the resamples times ``sqrt(G / (G - 1))``, as it is
+    for a mean of G clusters.
 
     A cluster that is drawn twice enters as two different clusters: the identifiers in its records
     (``id`` and `identifiers`) get a suffix, because an aggregation that groups by ``pair_id`` would
@@ -82,35 +81,17 @@ def aggregate_bootstrap_interval(
             if (group, copy) not in copies:
                 rows = members[group]
                 copies[group, copy] = (
-                    [_relabelled(a[row], copy, identifiers) for row in rows],
-                    [_relabelled(b[row], copy, identifiers) for row in rows],
+                    [relabelled(a[row], copy, identifiers) for row in rows],
+                    [relabelled(b[row], copy, identifiers) for row in rows],
                 )
             left, right = copies[group, copy]
             drawn_a.extend(left)
             drawn_b.extend(right)
         differences[draw] = float(aggregate(drawn_b)) - float(aggregate(drawn_a))
-    tails = _bca_tails(differences, estimate, _acceleration(a, b, members, aggregate), level)
-    low, high = np.quantile(differences, tails)
-    error = float(differences.std(ddof=1))
-    return Interval(estimate, error, float(low), float(high), level, groups, "bootstrap-bca")
-
-
-def _bca_tails(
-    draws: NDArray[np.float64], estimate: float, acceleration: float, level: float
-) -> tuple[float, float]:
-    """The two quantiles of the draws that are the ends of the BCa interval."""
-    tail = (1.0 - level) / 2
-    # Sums of the same numbers in another order may differ in the last bits.
-    below = np.mean(draws < estimate - 1e-12) + np.mean(np.abs(draws - estimate) <= 1e-12) / 2
-    bias = float(stats.norm.ppf(below))
-    if not math.isfinite(bias + acceleration):
-        return tail, 1.0 - tail
-    ends = []
-    for z in (bias + float(stats.norm.ppf(q)) for q in (tail, 1.0 - tail)):
-        if acceleration * z >= 1.0:
-            return tail, 1.0 - tail
-        ends.append(float(stats.norm.cdf(bias + z / (1.0 - acceleration * z))))
-    return ends[0], ends[1]
+    skew = _acceleration(a, b, members, aggregate)
+    low, high = bca_interval(differences, estimate, skew, level, groups)
+    error = float(differences.std(ddof=1)) * math.sqrt(groups / (groups - 1))
+    return Interval(estimate, error, low, high, level, groups, "bootstrap-bca")
 
 
 def _acceleration(
@@ -134,9 +115,7 @@ def _acceleration(
         values[block] = float(aggregate([b[row] for row in kept])) - float(
             aggregate([a[row] for row in kept])
         )
-    deviations = values.mean() - values
-    spread = float(np.sum(deviations**2))
-    return float(np.sum(deviations**3)) / (6.0 * spread**1.5) if spread > 0.0 else 0.0
+    return acceleration_of(values)
 
 
 def aggregate_swap_test(
@@ -165,7 +144,7 @@ def aggregate_swap_test(
         difference = abs(float(aggregate(right)) - float(aggregate(left)))
         # Recomputed sums of the same numbers may differ in the last bits; a pattern under which the
         # metric is undefined (NaN) counts against the difference.
-        extreme += not difference < observed - 1e-12
+        extreme += not difference < observed * (1.0 - 1e-9)
     return extreme / (count + 1)
 
 
@@ -176,7 +155,8 @@ def _members(clusters: Sequence[Hashable]) -> list[list[int]]:
     return list(members.values())
 
 
-def _relabelled(record: Record, copy: int, identifiers: Collection[str]) -> Record:
+def relabelled(record: Record, copy: int, identifiers: Collection[str]) -> Record:
+    """The record as that of another document: its identifiers get the number of the copy."""
     if copy == 0 or not isinstance(record, Mapping):
         return record
     return {

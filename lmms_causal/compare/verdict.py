@@ -72,8 +72,10 @@ def metric_name(row: Row) -> str:
 
 def row_name(row: Row) -> str:
     """A row's name in running text."""
-    part = "" if row.stratum is None else f" on {row.by or ''} {row.stratum}".replace("  ", " ")
-    return f"{metric_name(row)} of {row.task}{part}"
+    name = f"{metric_name(row)} of {row.task}"
+    if row.stratum is None:
+        return name
+    return f"{name} on {row.by} {row.stratum}" if row.by else f"{name} on {row.stratum}"
 
 
 def amount(row: Row, value: float, signed: bool = True) -> str:

@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from lmms_causal.compare import resampling, statistics
+from lmms_causal.compare.sign_flip import sign_flip_test
 
 
 def _records(scores: list[float]) -> list[dict[str, Any]]:
@@ -52,7 +53,7 @@ def test_bootstrap_of_pairs_equals_the_bootstrap_of_their_values() -> None:
     )
 
 
-def test_bca_of_a_skewed_mean_is_scipys_and_not_the_percentile_interval() -> None:
+def test_bca_of_a_skewed_mean_is_that_of_means_and_not_the_percentile_interval() -> None:
     """Few documents change, all one way: the plain percentiles would end too low."""
     rng = np.random.default_rng(3)
     b = rng.exponential(size=40) ** 2
@@ -60,12 +61,12 @@ def test_bca_of_a_skewed_mean_is_scipys_and_not_the_percentile_interval() -> Non
     ours = resampling.aggregate_bootstrap_interval(
         _records(a), _records(b.tolist()), list(range(40)), _mean, resamples=9999
     )
-    scipys = statistics.paired_bootstrap_interval(a, b, resamples=9999)
+    direct = statistics.paired_bootstrap_interval(a, b, resamples=9999)
     draws = rng.choice(b, size=(9999, 40)).mean(axis=1)
-    assert ours.method == scipys.method == "bootstrap-bca"
+    assert ours.method == direct.method == "bootstrap-bca"
     # The ends of 9999 draws are known to a few hundredths of a standard error.
     ends = np.array([ours.low, ours.high])
-    assert ends == pytest.approx([scipys.low, scipys.high], abs=0.12 * ours.standard_error)
+    assert ends == pytest.approx([direct.low, direct.high], abs=0.15 * ours.standard_error)
     assert abs(ours.high - np.quantile(draws, 0.975)) > 0.3 * ours.standard_error
 
 
@@ -89,7 +90,7 @@ def test_swap_test_of_a_mean_agrees_with_the_exact_sign_flip() -> None:
     rng = np.random.default_rng(1)
     a, b = (rng.integers(0, 2, 60).astype(float).tolist() for _ in range(2))
     clusters = [index // 2 for index in range(60)]
-    exact, _ = statistics.sign_flip_test(a, b, clusters)
+    exact, _ = sign_flip_test(a, b, clusters)
     sampled = resampling.aggregate_swap_test(
         _records(a), _records(b), clusters, _mean, resamples=1999
     )
