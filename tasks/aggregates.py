@@ -86,9 +86,8 @@ def mean_rating(ratings: Iterable[float | None]) -> float:
 
 
 def mean_record(records: Iterable[Mapping[str, Any]]) -> float:
-    """`mean_rating` of the records' scores."""
-    scores = [record["score"] for record in records]
-    return mean_rating(math.nan if score is None else score for score in scores)
+    """`mean_rating` of the records' scores; a record without ``score`` has no rating."""
+    return mean_rating(record.get("score", math.nan) for record in records)
 
 
 def count(values: Iterable[float]) -> float:

@@ -9,38 +9,39 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from lmms_causal.errors import UserError
-from lmms_causal.tasks.choices import strip_reasoning
+from lmms_causal.tasks.judge_calls import JudgeError, JudgeServer
 from lmms_causal.tasks.verdict_cache import VerdictCache
 
 __all__ = [
+    "LENGTH_VARIABLE",
     "MODE_VARIABLE",
     "PREFLIGHT_VARIABLE",
     "Judge",
     "JudgeSettings",
+    "Parse",
     "Ruling",
+    "longest_reply",
     "mode",
-    "parse_score",
 ]
 
 MODE_VARIABLE = "LMMS_CAUSAL_JUDGE"
 PREFLIGHT_VARIABLE = "LMMS_CAUSAL_JUDGE_PREFLIGHT"
+LENGTH_VARIABLE = "LMMS_CAUSAL_JUDGE_MAX_TOKENS"
 MODEL_VARIABLE = "MODEL_VERSION"
 PROVIDER_VARIABLE = "API_TYPE"
 
 #: Providers that can be called from lmms-eval's scoring threads, and what each needs to be told.
 PROVIDERS = {
     "openai": "OPENAI_API_KEY (and OPENAI_API_URL, the base address, for another server)",
-    "azure": "AZURE_API_KEY and AZURE_ENDPOINT",
+    "azure": "AZURE_API_KEY and AZURE_ENDPOINT (and OPENAI_API_KEY to any word: lmms-eval's "
+    "provider asks for it too)",
     "local": "LLM_JUDGE_URL (the full .../v1/chat/completions of a running server)",
     "bedrock": "AWS_REGION and AWS_BEARER_TOKEN_BEDROCK (and the package boto3)",
 }
@@ -50,16 +51,26 @@ _ADDRESSES = {
     "local": ("LLM_JUDGE_URL", "http://localhost:8000/v1/chat/completions"),
     "bedrock": ("AWS_REGION", ""),
 }
-PAUSES = (2.0, 4.0)
-"""Seconds to wait before the second and the third attempt at one call."""
+_HELP = {
+    "package": "install it (lmms-eval has the providers, also for lm-eval)",
+    "credentials": "set {needs}",
+    "refused": "correct {needs}",
+    "unknown": f"correct {MODEL_VARIABLE} or {{needs}}",
+    "limited": "wait, or use a key with a higher limit",
+    "unreachable": "start the server, or set {needs}, or skip this check with "
+    f"{PREFLIGHT_VARIABLE}=0 if the server starts later",
+    "other": "check {needs}",
+    "empty": f"give it more than {{length}} tokens with {LENGTH_VARIABLE} if it thinks first",
+    "wrong": "name another judge",
+}
+"""What to do about each kind of trouble before a run."""
 READINGS = 2
 """How often a reply without a verdict is asked for."""
-PATIENCE = 20
-"""Failed calls in a row after which a judge counts as gone and nobody waits for it any more."""
 
 _log = logging.getLogger(__name__)
-_SCORE = re.compile(r"<score>\s*([01])\s*</score>")
-_ANY_SCORE = re.compile(r"<\s*/?\s*score\s*>", re.IGNORECASE)
+
+Parse = Callable[[str], "int | None"]
+"""From a reply to its verdict, None if it has none."""
 
 
 def mode() -> str:
@@ -74,23 +85,16 @@ def mode() -> str:
     return given
 
 
-def parse_score(reply: str) -> int | None:
-    """0 or 1 as in ``<score>1</score>``; None without such a tag, or with tags that disagree.
+def longest_reply() -> int:
+    """Tokens that a judge may write, thoughts included: ``LMMS_CAUSAL_JUDGE_MAX_TOKENS``, or 1024.
 
-    Reasoning is removed first. Numbers outside of a tag never count.
-
-    >>> parse_score("Same number. <score>1</score>")
-    1
-    >>> parse_score("Score: 0/1") is None
-    True
-    >>> parse_score("<score>1</score> or <score>0</score>") is None
-    True
+    Raises:
+        UserError: the variable holds no positive whole number.
     """
-    text = strip_reasoning(reply)
-    scores = _SCORE.findall(text)
-    if len(set(scores)) != 1 or len(_ANY_SCORE.findall(text)) != 2 * len(scores):
-        return None
-    return int(scores[0])
+    given = os.environ.get(LENGTH_VARIABLE) or "1024"
+    if not given.isdecimal() or int(given) < 1:
+        raise UserError(f"{LENGTH_VARIABLE}={given} is no positive whole number, such as 8192")
+    return int(given)
 
 
 @dataclass(frozen=True)
@@ -132,8 +136,8 @@ class JudgeSettings:
 class Ruling:
     """The outcome of asking once: a verdict or None, and where it comes from.
 
-    ``served`` is the model's name as the server gives it, ``calls`` counts replies asked for, and
-    ``problem`` says why there is no verdict.
+    ``served`` is the model's name as the server gives it, ``calls`` counts replies asked for,
+    ``problem`` says why there is no verdict, and ``judge`` is None where nobody judges.
     """
 
     verdict: int | None
@@ -142,6 +146,7 @@ class Ruling:
     calls: int = 0
     cached: bool = False
     problem: str | None = None
+    judge: JudgeSettings | None = None
 
 
 class Judge:
@@ -152,122 +157,100 @@ class Judge:
         settings: who judges.
         cache: file of former replies.
         remedy: end of error messages: what to do without a judge.
-        max_tokens: length of a reply.
+        length: tokens of the longest reply.
     """
 
     def __init__(
-        self, task: str, settings: JudgeSettings, cache: Path, remedy: str, max_tokens: int = 1024
+        self, task: str, settings: JudgeSettings, cache: Path, remedy: str, length: int
     ) -> None:
         self.task, self.settings, self.remedy = task, settings, remedy
         self.cache = VerdictCache(cache)
-        self._max_tokens = max_tokens
+        self._length = length
+        self._server = JudgeServer(settings.provider, settings.model, length)
         self._lock = threading.Lock()
-        self._server: Any = None
-        self._failed_in_a_row = 0
+        self._tried = self._warned = False
 
-    def preflight(self, trials: dict[str, int], parse: Callable[[str], int | None]) -> None:
+    def preflight(self, trials: Mapping[str, Collection[int]], parse: Parse) -> None:
         """Ask for verdicts that are known, so that what is wrong shows before a model is loaded.
 
+        Once they have been right, nobody is asked again.
+
         Args:
-            trials: prompts with the verdict each must get.
+            trials: prompts, each with the verdicts that are right. Without any, only credentials
+                are looked for, and nobody is asked.
             parse: from a reply to a verdict or None.
 
         Raises:
             UserError: no credentials, no server, or a judge that cannot do this.
         """
-        who = f"judge {self.settings.model!r} ({self.settings.provider}, {self.settings.host})"
+        if self._tried:
+            return
         try:
-            if not self._connected().is_available():
-                raise ConnectionError("it is not available")
-            for prompt, expected in trials.items():
-                reply, _ = self._call(prompt)
-                if parse(reply) != expected:
-                    raise ValueError(
-                        f"it said {' '.join(reply.split())[:120]!r} where the verdict is {expected}"
+            self._server.connect()
+            for prompt, right in trials.items():
+                reply, _ = self._server.reply(prompt, patient=False)
+                if parse(reply) not in right:
+                    said = " ".join(reply.split())[:120]
+                    raise JudgeError(
+                        f"it said {said!r} where the verdict is {' or '.join(map(str, right))}",
+                        "wrong" if reply.strip() else "empty",
                     )
-        except Exception as error:
-            reason = " ".join(str(error).split())[:300]
+        except JudgeError as error:
+            who = f"judge {self.settings.model!r} ({self.settings.provider}, {self.settings.host})"
+            needs = PROVIDERS[self.settings.provider]
             raise UserError(
-                f"{self.task}: the {who} does not work ({type(error).__name__}: {reason}); set "
-                f"{PROVIDERS[self.settings.provider]}, or skip this check with "
-                f"{PREFLIGHT_VARIABLE}=0 if the server starts later; {self.remedy}"
+                f"{self.task}: the {who} does not work ({error}); "
+                f"{_HELP[error.kind].format(needs=needs, length=self._length)}; {self.remedy}"
             ) from error
+        self._tried = bool(trials)
 
-    def ask(self, prompt: str, version: str, parse: Callable[[str], int | None]) -> Ruling:
+    def ask(self, prompt: str, version: str, parse: Parse) -> Ruling:
         """The verdict on a prompt: from the cache, else from the judge. Never raises.
 
         A reply without a verdict is asked for once more. Only verdicts are cached.
         """
         key = VerdictCache.key(**asdict(self.settings), version=version, prompt=prompt)
-        known = self.cache.get(key) or {}
+        known = self._kept(key)
         if (verdict := parse(str(known.get("reply", "")))) is not None:
-            return Ruling(verdict, str(known["reply"]), known.get("served"), 0, cached=True)
+            served = known.get("served")
+            return Ruling(verdict, str(known["reply"]), served, cached=True, judge=self.settings)
         reply, served, calls = "", None, 0
+        problem = ""
         for _ in range(READINGS):
             calls += 1
             try:
-                reply, served = self._persistently(prompt)
-            except Exception as error:
-                return Ruling(
-                    None, reply, served, calls, problem=f"{type(error).__name__}: {error}"
-                )
+                reply, served = self._server.reply(prompt)
+            except JudgeError as error:
+                problem = str(error)
+                break
             if (verdict := parse(reply)) is not None:
                 self._keep(key, reply, served)
-                return Ruling(verdict, reply, served, calls)
-        return Ruling(None, reply, served, calls, problem="no verdict in the reply")
+                return Ruling(verdict, reply, served, calls, judge=self.settings)
+            problem = "no verdict in the reply" if reply.strip() else "the reply is empty"
+        self._warn(problem)
+        return Ruling(None, reply, served, calls, problem=problem, judge=self.settings)
+
+    def _warn(self, problem: str) -> None:
+        with self._lock:
+            first, self._warned = not self._warned, True
+        if first:
+            _log.warning(
+                "%s: an answer has no verdict (%s); it counts as failed, not as wrong. Later ones "
+                "are only counted. Verdicts are kept: judging the same answers again asks about "
+                "the failed ones only",
+                self.task,
+                problem,
+            )
+
+    def _kept(self, key: str) -> Mapping[str, str]:
+        try:
+            return self.cache.get(key) or {}
+        except OSError as error:
+            _log.warning("%s: verdicts in %s cannot be read: %s", self.task, self.cache.path, error)
+            return {}
 
     def _keep(self, key: str, reply: str, served: str | None) -> None:
         try:
             self.cache.put(key, {"reply": reply, "served": served, **asdict(self.settings)})
         except OSError as error:
             _log.warning("%s: verdicts are not kept in %s: %s", self.task, self.cache.path, error)
-
-    def _persistently(self, prompt: str) -> tuple[str, str | None]:
-        """`_call`, tried again after pauses while the judge has not been gone for long."""
-        for pause in (*PAUSES, None):
-            try:
-                answer = self._call(prompt)
-            except Exception:
-                with self._lock:
-                    self._failed_in_a_row += 1
-                    gone = self._failed_in_a_row >= PATIENCE
-                if pause is None or gone:
-                    raise
-                time.sleep(pause)
-            else:
-                with self._lock:
-                    self._failed_in_a_row = 0
-                return answer
-        raise AssertionError("the last attempt returns or raises")
-
-    def _call(self, prompt: str) -> tuple[str, str | None]:
-        from lmms_eval.llm_judge import Request
-
-        server = self._connected()
-        request = Request(
-            messages=[{"role": "user", "content": prompt}], config=self._configuration()
-        )
-        response = server.evaluate(request)
-        served = response.model_used
-        return str(response.content or ""), None if served is None else str(served)
-
-    def _connected(self) -> Any:
-        """The provider, made when first needed: without credentials making it fails."""
-        with self._lock:
-            if self._server is None:
-                from lmms_eval.llm_judge import get_server
-
-                self._server = get_server(self.settings.provider, self._configuration())
-            return self._server
-
-    def _configuration(self) -> Any:
-        from lmms_eval.llm_judge import ServerConfig
-
-        # Trying again is our business: the providers would wait 10 s five times.
-        return ServerConfig(
-            model_name=self.settings.model,
-            temperature=0.0,
-            max_tokens=self._max_tokens,
-            num_retries=1,
-            retry_delay=0,
-        )

@@ -26,6 +26,7 @@ __all__ = [
     "Choice",
     "both_orders_right",
     "choose",
+    "choose_by_length",
     "early_rate",
     "flip_rate",
     "in_order",
@@ -95,6 +96,15 @@ def choose(scores: Sequence[float], right: int, margin: float = MARGIN) -> Choic
     best = tied(scores, margin)
     credit = 1 / len(best) if right in best else 0.0
     return Choice(best[0] if len(best) == 1 else None, credit, len(best) > 1)
+
+
+def choose_by_length(scores: Sequence[float], texts: Sequence[str], right: int) -> Choice:
+    """`choose` by scores per character of the options' texts.
+
+    For summed log-likelihoods only; a mean per token needs no correction.
+    """
+    lengths = [max(len(text), 1) for text in texts]
+    return choose([s / length for s, length in zip(scores, lengths, strict=True)], right)
 
 
 def values_of_pair(

@@ -16,7 +16,7 @@ from lmms_causal.tasks.pictures import open_rgb
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["PictureFolder", "Release", "json_rows"]
+__all__ = ["PictureFolder", "Release", "hub_file", "json_rows"]
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,29 @@ class PictureFolder:
             UserError: it is missing or cannot be decoded.
         """
         return open_rgb(self.path(name), document)
+
+
+def hub_file(dataset: str, file: str, variable: str) -> Path:
+    """A file of a data set on the Hugging Face hub, out of its cache or downloaded.
+
+    Args:
+        dataset: the data set's name there.
+        file: path in it.
+        variable: environment variable that may name a folder with the file instead.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(dataset, file, repo_type="dataset"))
+    except (OSError, ValueError) as error:
+        line = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"{file} of data set {dataset} cannot be had ({line}); fetch it where there is a "
+            f"network, or put it into a folder and set {variable} to the folder"
+        ) from error
 
 
 def json_rows(path: Path) -> list[Any]:

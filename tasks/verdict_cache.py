@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +16,8 @@ __all__ = ["VerdictCache"]
 class VerdictCache:
     """An append-only file of replies, keyed by everything that a reply depends on.
 
-    Threads share one object. Several processes may append to one file: a line is one write, and a
-    line cut off by a crash is skipped on reading.
+    Threads share one object. Several processes may append to one file: a line is one write. A line
+    cut off by a crash is skipped on reading, and ended before the next one is written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,8 +41,10 @@ class VerdictCache:
         with self._lock:
             self._loaded()[key] = dict(entry)
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(line)
+            with self.path.open("ab+") as file:
+                if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+                    line = "\n" + line
+                file.write(line.encode())
 
     def _loaded(self) -> dict[str, dict[str, Any]]:
         if self._entries is None:

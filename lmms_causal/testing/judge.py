@@ -5,19 +5,44 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
+from typing import Any
 
-__all__ = ["StubJudge", "by_words", "stub_judge"]
+__all__ = ["Refusal", "StubJudge", "by_words", "stub_judge"]
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An answer that is no reply: status, headers, and a body that is sent as JSON."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: object = None
 
 
 class StubJudge:
-    """What the server says (``reply``, may be replaced), and the prompts it was asked."""
+    """What the server says and was asked.
 
-    def __init__(self, reply: Callable[[str], str]) -> None:
+    Attributes:
+        reply: from a prompt to the reply, None for one without content; may be replaced.
+        asked: the prompts.
+        requests: the bodies of the requests.
+        status: of every answer.
+        refusals: sent first, one a request, in place of replies.
+    """
+
+    def __init__(self, reply: Callable[[str], str | None]) -> None:
         self.reply = reply
         self.asked: list[str] = []
+        self.requests: list[dict[str, Any]] = []
+        self.refusals: deque[Refusal] = deque()
         self.status = 200
         self.url = ""
 
@@ -33,7 +58,7 @@ def by_words(prompt: str) -> str:
 
 
 @contextmanager
-def stub_judge(reply: Callable[[str], str] = by_words) -> Iterator[StubJudge]:
+def stub_judge(reply: Callable[[str], str | None] = by_words) -> Iterator[StubJudge]:
     """Run the server in threads of this process; ``url`` is what ``LLM_JUDGE_URL`` must be."""
     judge = StubJudge(reply)
 
@@ -46,12 +71,21 @@ def stub_judge(reply: Callable[[str], str] = by_words) -> Iterator[StubJudge]:
             request = json.loads(self.rfile.read(length))
             prompt = request["messages"][-1]["content"]
             judge.asked.append(prompt)
+            judge.requests.append(request)
+            if judge.refusals:
+                refusal = judge.refusals.popleft()
+                self._send(refusal.body, refusal.status, refusal.headers)
+                return
             message = {"role": "assistant", "content": judge.reply(prompt)}
             self._send({"model": f"{request['model']}-0001", "choices": [{"message": message}]})
 
-        def _send(self, body: object) -> None:
+        def _send(
+            self, body: object, status: int | None = None, headers: Mapping[str, str] = NO_HEADERS
+        ) -> None:
             data = json.dumps(body).encode()
-            self.send_response(judge.status)
+            self.send_response(status or judge.status)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()

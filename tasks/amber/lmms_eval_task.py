@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-from lmms_causal.command_line import one_line_errors
 from lmms_causal.tasks.amber import documents, images
 from lmms_causal.tasks.manifests import documents_of
-
-if TYPE_CHECKING:
-    from PIL import Image
-
+from lmms_causal.tasks.visuals import picture_of
 
 amber_discriminative = documents_of("amber_discriminative", documents.dataset)
 amber_discriminative_blind = documents_of("amber_discriminative_blind", documents.dataset)
@@ -23,12 +16,4 @@ amber_generative_official = documents_of("amber_generative_official", documents.
 amber_generative_official_blind = documents_of("amber_generative_official_blind", documents.dataset)
 
 
-@one_line_errors
-def picture(doc: Mapping[str, Any]) -> list[Image.Image]:
-    """``doc_to_visual``: the document's picture."""
-    return [images.open_image(doc)]
-
-
-def no_picture(doc: Mapping[str, Any]) -> list[Image.Image]:
-    """``doc_to_visual`` of the blind controls."""
-    return []
+picture = picture_of(images.open_image)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmms_causal.errors import UserError
 from lmms_causal.tasks.causal_vqa.data import read_captions
 from lmms_causal.tasks.download import cache_dir, fetch
+from lmms_causal.tasks.parallel import each_once
 from lmms_causal.tasks.pictures import open_rgb, require_decodable
 
 if TYPE_CHECKING:
@@ -139,23 +139,10 @@ def fetch_images(
     Raises:
         UserError: a picture could not be had. Those fetched before it stay in the cache.
     """
-    from tqdm import tqdm
-
     folder = cache_dir("coco", "val2014")
     paths = {int(image_id): folder / coco_file(int(image_id)) for image_id in image_ids}
-    absent = [image_id for image_id, path in paths.items() if not path.is_file()]
-    with (
-        ThreadPoolExecutor(max_workers=workers) as pool,
-        tqdm(total=len(absent), desc="COCO images", disable=not (progress and absent)) as bar,
-    ):
-        jobs = [pool.submit(_fetch_one, paths[image_id]) for image_id in absent]
-        try:
-            for job in as_completed(jobs):
-                job.result()
-                bar.update()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    absent = [path for path in paths.values() if not path.is_file()]
+    each_once(_fetch_one, absent, label="COCO images", workers=workers, progress=progress)
     return list(paths.values())
 
 

@@ -6,15 +6,12 @@ Generated answers are scored by `generated`, the same for both harnesses.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lmms_causal.command_line import one_line_errors
 from lmms_causal.tasks.causal_vqa import documents, images, oa_scoring, scoring
 from lmms_causal.tasks.loglikelihoods import from_lmms_eval
 from lmms_causal.tasks.manifests import documents_of
-
-if TYPE_CHECKING:
-    from PIL import Image
+from lmms_causal.tasks.visuals import picture_of
 
 Doc = Mapping[str, Any]
 Values = dict[str, Any]
@@ -54,15 +51,7 @@ vcr_causal_options = documents_of("vcr_causal_options", documents.dataset)
 vcr_causal_options_blind = documents_of("vcr_causal_options_blind", documents.dataset)
 
 
-@one_line_errors
-def picture(doc: Doc) -> list[Image.Image]:
-    """``doc_to_visual``: the document's picture."""
-    return [images.open_image(doc)]
-
-
-def no_picture(doc: Doc) -> list[Image.Image]:
-    """``doc_to_visual`` of the blind controls."""
-    return []
+picture = picture_of(images.open_image)
 
 
 def yes_no(doc: Doc, results: Sequence[Any]) -> Values:

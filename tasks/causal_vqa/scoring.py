@@ -121,9 +121,7 @@ def score_options(
         "position_bias": pair["position_bias"],
     }
     if by_length:
-        lengths = [len(caption) for caption in choices]
-        per_character = [score / length for score, length in zip(scores, lengths, strict=True)]
-        choice = options.choose(per_character, doc["answer"])
+        choice = options.choose_by_length(scores, choices, doc["answer"])
         normed = options.values_of_pair(_pair(doc), order, ("correct", "wrong"), choice)
         values["causal_acc_norm"] = choice.credit
         values["position_bias_norm"] = normed["position_bias"]

@@ -50,11 +50,6 @@ def picture(doc: Doc) -> list[Image.Image]:
     return [documents.picture(doc)]
 
 
-def no_picture(doc: Doc) -> list[Image.Image]:
-    """``doc_to_visual`` of the blind controls."""
-    return []
-
-
 def choice(doc: Doc, results: Sequence[Any]) -> dict[str, Any]:
     """``process_results`` of ``*_choice``."""
     return scoring.score_choices(doc, from_lmms_eval(results))

@@ -75,9 +75,7 @@ def score_options(
     """
     values = _values(doc, options.choose(scores, doc["answer"]))
     if by_length:
-        lengths = [max(len(choice), 1) for choice in doc["choices"]]
-        per_character = [score / length for score, length in zip(scores, lengths, strict=True)]
-        choice = options.choose(per_character, doc["answer"])
+        choice = options.choose_by_length(scores, doc["choices"], doc["answer"])
         pair = options.values_of_pair(doc["pair_id"], doc["order"], CONTENTS, choice)
         values["judge_acc_norm"] = choice.credit
         values["position_bias_norm"] = pair["position_bias"]

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from lmms_causal.tasks.aggregates import TOLERATED
+from lmms_causal.tasks.judge_protocol import who_judged
 from lmms_causal.tasks.mme_cc.judge import PAPER_JUDGE
 from lmms_causal.tasks.mme_cc.subtasks import (
     mean_of_categories,
@@ -32,9 +34,6 @@ __all__ = [
     "upper_accuracy",
     "upper_category",
 ]
-
-TOLERANCE = 0.01
-"""Largest share of documents without a verdict for which a mean is given."""
 
 Record = Mapping[str, Any]
 Records = Sequence[Record | None]
@@ -73,24 +72,11 @@ def failed(records: Records) -> int:
 
 
 def judge_model(records: Records) -> str:
-    """Who judged, as a line of text: model asked for, name the server gave, where, how often."""
-    present = list(_present(records))
-    who = {
-        (judge.get("model"), judge.get("provider"), judge.get("host"), judge["prompt"])
-        for judge in (record["judge"] for record in present)
-    }
-    served = {record["judge"]["served"] for record in present} - {None}
-    told = "; ".join(
-        "no judge" if model is None else f"{model} by {provider} at {host}, prompt {prompt}"
-        for model, provider, host, prompt in sorted(who, key=str)
-    )
-    calls, cached = (sum(int(record[key]) for record in present) for key in ("calls", "cached"))
-    line = f"{told}; served as {', '.join(sorted(served)) or 'nothing'}; {calls} calls, "
-    line += f"{cached} cached, {failed(records)} failed"
-    names = " ".join([*served, *(str(model) for model, *_ in who)])
-    if _plain(PAPER_JUDGE) not in _plain(names):
-        line += "; not the paper's judge"
-    return line
+    """Who judged, as a line of text, and whether that is the paper's judge."""
+    judges = [record["judge"] for record in _present(records)]
+    names = " ".join(str(judge.get(key)) for judge in judges for key in ("served", "model"))
+    paper = _plain(PAPER_JUDGE) in _plain(names)
+    return who_judged(records) + ("" if paper else "; not the paper's judge")
 
 
 def lower(records: Records) -> float:
@@ -134,7 +120,7 @@ def _present(records: Records) -> Iterable[Record]:
 
 def _trustworthy(records: Records) -> bool:
     present = list(_present(records))
-    return failed(records) <= TOLERANCE * len(present)
+    return failed(records) <= TOLERATED * len(present)
 
 
 def _plain(name: str) -> str:

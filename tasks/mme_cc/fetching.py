@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lmms_causal.tasks.mme_cc.documents import VARIANTS, build
 from lmms_causal.tasks.mme_cc.images import fetch_images
-from lmms_causal.tasks.mme_cc.judge import preflight
+from lmms_causal.tasks.mme_cc.judge import PROTOCOL
 
 __all__ = ["check", "fetch_all"]
 
@@ -16,7 +16,7 @@ def check(task: str) -> None:
     """
     build(task)
     if VARIANTS[task].judged:
-        preflight()
+        PROTOCOL.preflight()
 
 
 def fetch_all(task: str, *, progress: bool = True) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -11,6 +10,7 @@ from urllib.parse import quote
 from lmms_causal.errors import UserError
 from lmms_causal.tasks.download import cache_dir, fetch
 from lmms_causal.tasks.mme_cc.data import ROOT_VARIABLE, local_root
+from lmms_causal.tasks.parallel import each_once
 from lmms_causal.tasks.pictures import open_rgb, require_decodable
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["check_folder", "fetch_images", "open_images"]
 
 HUB_URL = "https://huggingface.co/datasets/MaxwellWen/MME-CC/resolve/main/"
-WORKERS = 8
 
 
 def open_images(doc: Mapping[str, Any]) -> list[Image.Image]:
@@ -61,22 +60,7 @@ def fetch_images(paths: Iterable[str], *, progress: bool = True) -> list[Path]:
     Raises:
         UserError: a picture cannot be had. Those fetched before it stay in the cache.
     """
-    from tqdm import tqdm
-
-    different = list(dict.fromkeys(paths))
-    with (
-        ThreadPoolExecutor(max_workers=WORKERS) as pool,
-        tqdm(total=len(different), desc="MME-CC images", disable=not progress) as bar,
-    ):
-        jobs = [pool.submit(_ensure, path) for path in different]
-        try:
-            for job in as_completed(jobs):
-                job.result()
-                bar.update()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return [job.result() for job in jobs]
+    return each_once(_ensure, paths, label="MME-CC images", progress=progress)
 
 
 def _ensure(path: str) -> Path:

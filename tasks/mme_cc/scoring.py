@@ -7,11 +7,10 @@ category or task, or the judge gave no verdict. All values are fractions of 1.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from lmms_causal.tasks.choices import strip_reasoning
-from lmms_causal.tasks.mme_cc.judge import PROMPT_VERSION, rule_on
+from lmms_causal.tasks.mme_cc.judge import PROTOCOL
 from lmms_causal.tasks.mme_cc.rules import decide
 from lmms_causal.tasks.mme_cc.subtasks import CATEGORIES, category_of, task_of
 
@@ -30,22 +29,9 @@ PARTS: dict[str, str] = {
 def score_by_judge(doc: Mapping[str, Any], text: str) -> Values:
     """Metrics of one answer by the judge's verdict. Never raises: a failed call is counted."""
     answer = strip_reasoning(text)
-    settings, ruling = rule_on(doc, answer)
+    ruling = PROTOCOL.rule_on(doc, answer)
     verdict = None if ruling.verdict is None else float(ruling.verdict)
-    record = {
-        **_identity(doc),
-        "credit": verdict,
-        "failed": verdict is None,
-        "problem": ruling.problem,
-        "reply": ruling.reply,
-        "judge": {
-            **(asdict(settings) if settings else {}),
-            "served": ruling.served,
-            "prompt": PROMPT_VERSION,
-        },
-        "calls": ruling.calls,
-        "cached": ruling.cached,
-    }
+    record = {**_identity(doc), "credit": verdict, **PROTOCOL.record(ruling)}
     scored = None if verdict is None else {**_identity(doc), "score": verdict}
     return {
         "mme_cc_judge_score": verdict,

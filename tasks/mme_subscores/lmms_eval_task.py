@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-from lmms_causal.command_line import one_line_errors
 from lmms_causal.tasks.manifests import documents_of
 from lmms_causal.tasks.mme_subscores import documents, images
-
-if TYPE_CHECKING:
-    from PIL import Image
-
+from lmms_causal.tasks.visuals import picture_of
 
 mme_subscores = documents_of("mme_subscores", documents.dataset)
 mme_subscores_blind = documents_of("mme_subscores_blind", documents.dataset)
@@ -19,12 +12,4 @@ mme_hallucination = documents_of("mme_hallucination", documents.dataset)
 mme_hallucination_blind = documents_of("mme_hallucination_blind", documents.dataset)
 
 
-@one_line_errors
-def picture(doc: Mapping[str, Any]) -> list[Image.Image]:
-    """``doc_to_visual``: the document's picture."""
-    return [images.open_image(doc)]
-
-
-def no_picture(doc: Mapping[str, Any]) -> list[Image.Image]:
-    """``doc_to_visual`` of the blind controls."""
-    return []
+picture = picture_of(images.open_image)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lmms_causal.errors import UserError
-from lmms_causal.tasks.mmhal import images, judge
+from lmms_causal.tasks.mmhal import images
 from lmms_causal.tasks.mmhal.data import read_questions
+from lmms_causal.tasks.mmhal.judge import PROTOCOL
 from lmms_causal.tasks.prompts import template
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def build(name: str) -> list[dict[str, Any]]:
     ]
     if not VARIANTS[name]:
         images.FOLDER.require(docs)
-    judge.preflight()
+    PROTOCOL.preflight()
     return docs
 
 

@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-from lmms_causal.command_line import one_line_errors
 from lmms_causal.tasks.manifests import documents_of
 from lmms_causal.tasks.mmhal import documents, images
-
-if TYPE_CHECKING:
-    from PIL import Image
-
+from lmms_causal.tasks.visuals import picture_of
 
 mmhal = documents_of("mmhal", documents.dataset)
 mmhal_blind = documents_of("mmhal_blind", documents.dataset)
 
 
-@one_line_errors
-def picture(doc: Mapping[str, Any]) -> list[Image.Image]:
-    """``doc_to_visual``: the document's picture."""
-    return [images.open_image(doc)]
-
-
-def no_picture(doc: Mapping[str, Any]) -> list[Image.Image]:
-    """``doc_to_visual`` of the blind controls."""
-    return []
+picture = picture_of(images.open_image)

@@ -13,7 +13,7 @@ from typing import Any
 
 from lmms_causal.tasks.choices import strip_reasoning
 from lmms_causal.tasks.mmhal.data import TYPES
-from lmms_causal.tasks.mmhal.judge import HALLUCINATES_BELOW, PROMPT_VERSION, rule_on
+from lmms_causal.tasks.mmhal.judge import HALLUCINATES_BELOW, PROTOCOL
 
 __all__ = ["score_answer"]
 
@@ -21,20 +21,17 @@ __all__ = ["score_answer"]
 def score_answer(doc: Mapping[str, Any], text: str) -> dict[str, Any]:
     """Metrics of one generated answer; asks the judge."""
     written = strip_reasoning(text)
-    settings, ruling = rule_on(doc, written)
+    ruling = PROTOCOL.rule_on(doc, written)
     rating = math.nan if ruling.verdict is None else float(ruling.verdict)
     hallucinates = math.nan if math.isnan(rating) else float(rating < HALLUCINATES_BELOW)
+    judged = PROTOCOL.record(ruling)
     record = {
         "id": doc["id"],
         "image_id": doc["image_id"],
-        "score": None if math.isnan(rating) else rating,
+        # Without a rating there is no score: lmms-eval would stumble over None at the run's end.
+        **({} if ruling.verdict is None else {"score": rating}),
         "stratum": doc["stratum"],
-        "judge": None if settings is None else settings.model,
-        "judge_served": ruling.served,
-        "judge_host": None if settings is None else settings.host,
-        "judge_prompt": PROMPT_VERSION,
-        "judge_reply": ruling.reply,
-        "judge_problem": ruling.problem,
+        **judged,
     }
     values: dict[str, Any] = {
         "mmhal_score": rating,
@@ -43,6 +40,7 @@ def score_answer(doc: Mapping[str, Any], text: str) -> dict[str, Any]:
     }
     for kind in TYPES:
         values[f"mmhal_{kind}_score"] = rating if doc["kind"] == kind else None
-    values["mmhal_judge_failed"] = float(ruling.verdict is None)
+    values["mmhal_judge_failed"] = float(judged["failed"])
+    values["mmhal_judge_model"] = judged
     values["mmhal_empty_rate"] = float(not written)
     return values

@@ -10,7 +10,7 @@ from lmms_causal.tasks.mucr.data import PICTURE_COLUMNS, Table, read_table
 from lmms_causal.tasks.mucr.documents import VARIANTS, build
 from lmms_causal.tasks.mucr.families import families
 from lmms_causal.tasks.mucr.items import read_items
-from lmms_causal.tasks.mucr.judge import preflight
+from lmms_causal.tasks.mucr.judge import PROTOCOL
 
 __all__ = ["check", "content_digest", "fetch_all"]
 
@@ -22,7 +22,7 @@ def check(task: str) -> None:
     """
     build(task)
     if VARIANTS[task].judged:
-        preflight()
+        PROTOCOL.preflight()
 
 
 def fetch_all(task: str, *, progress: bool = True) -> str:

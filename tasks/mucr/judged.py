@@ -1,4 +1,4 @@
-"""Explanations by the judge's verdict, and who judged.
+"""Explanations by the judge's verdict.
 
 An explanation without a verdict counts as failed and not as wrong: its values are NaN. If more than
 1 % of those a mean is over have none, the mean is NaN (`tasks.aggregates.mean_rating`).
@@ -7,56 +7,31 @@ An explanation without a verdict counts as failed and not as wrong: its values a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
 from typing import Any
 
 from lmms_causal.tasks.mucr.explanations import words
-from lmms_causal.tasks.mucr.judge import PROMPT_VERSION, rule_on
+from lmms_causal.tasks.mucr.judge import PROTOCOL
 from lmms_causal.tasks.mucr.parsing import without_reasoning
 from lmms_causal.tasks.mucr.scoring import by_kind, record_of
 
-__all__ = ["score_by_judge", "who_judged"]
+__all__ = ["score_by_judge"]
 
 
 def score_by_judge(doc: Mapping[str, Any], text: str) -> dict[str, Any]:
     """Metrics of one explanation; asks the judge. Never raises: a failed call is counted."""
     written = without_reasoning(text)
-    settings, ruling = rule_on(doc, written)
-    failed = ruling.verdict is None
+    ruling = PROTOCOL.rule_on(doc, written)
     verdict = math.nan if ruling.verdict is None else float(ruling.verdict)
-    judge = {
-        **(asdict(settings) if settings else {}),
-        "served": ruling.served,
-        "prompt": PROMPT_VERSION,
-        "reply": ruling.reply,
-        "problem": ruling.problem,
-        "calls": ruling.calls,
-        "cached": ruling.cached,
-    }
+    judged = PROTOCOL.record(ruling)
+    record = {**record_of(doc, verdict), **judged}
+    if ruling.verdict is None:
+        del record["score"]  # lmms-eval would stumble over None at the run's end, compare over NaN
     return {
         "exp_judge_score": verdict,
-        "exp_judge_acc": {**record_of(doc, verdict), "score": None if failed else verdict, **judge},
+        "exp_judge_acc": record,
         **by_kind(doc, "exp_judge_acc", verdict),
-        "exp_judge_failed": float(failed),
-        "exp_judge_model": {**judge, "failed": failed},
+        "exp_judge_failed": float(judged["failed"]),
+        "exp_judge_model": judged,
         "mucr_invalid_rate": float(not words(written)),
     }
-
-
-def who_judged(records: Sequence[Mapping[str, Any]]) -> str:
-    """One line: the model asked for, where, prompt, the server's name for it, and how often."""
-    asked = {
-        f"{record['model']} by {record['provider']} at {record['host']}, prompt {record['prompt']}"
-        if "model" in record
-        else "no judge"
-        for record in records
-    }
-    served = sorted({str(record["served"]) for record in records} - {"None"})
-    calls, cached, failed = (
-        sum(int(record[key]) for record in records) for key in ("calls", "cached", "failed")
-    )
-    return (
-        f"{'; '.join(sorted(asked))}; served as {', '.join(served) or 'nothing'}; {calls} calls, "
-        f"{cached} cached, {failed} failed"
-    )

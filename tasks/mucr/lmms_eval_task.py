@@ -12,22 +12,12 @@ from lmms_causal.command_line import one_line_errors
 from lmms_causal.tasks.loglikelihoods import from_lmms_eval
 from lmms_causal.tasks.manifests import documents_of
 from lmms_causal.tasks.mucr import documents, images, scoring
-from lmms_causal.tasks.mucr.judge import preflight
+from lmms_causal.tasks.mucr.judge import PROTOCOL
 
 if TYPE_CHECKING:
-    import datasets
     from PIL import Image
 
 Doc = Mapping[str, Any]
-
-
-def _with_a_judge(variant: str) -> datasets.Dataset:
-    """Documents, once the judge has given two verdicts that are known.
-
-    lmms-eval asks for documents before it asks the model anything.
-    """
-    preflight()
-    return documents.dataset(variant)
 
 
 mucr_c2e = documents_of("mucr_c2e", documents.dataset)
@@ -38,8 +28,8 @@ mucr_cue = documents_of("mucr_cue", documents.dataset)
 mucr_cue_blind = documents_of("mucr_cue_blind", documents.dataset)
 mucr_exp = documents_of("mucr_exp", documents.dataset)
 mucr_exp_blind = documents_of("mucr_exp_blind", documents.dataset)
-mucr_exp_judge = documents_of("mucr_exp_judge", _with_a_judge)
-mucr_exp_judge_blind = documents_of("mucr_exp_judge_blind", _with_a_judge)
+mucr_exp_judge = documents_of("mucr_exp_judge", PROTOCOL.before(documents.dataset))
+mucr_exp_judge_blind = documents_of("mucr_exp_judge_blind", PROTOCOL.before(documents.dataset))
 mucr_c2e_composite = documents_of("mucr_c2e_composite", documents.dataset)
 mucr_c2e_composite_blind = documents_of("mucr_c2e_composite_blind", documents.dataset)
 mucr_cue_composite = documents_of("mucr_cue_composite", documents.dataset)
@@ -62,11 +52,6 @@ mucr_exp_text = documents_of("mucr_exp_text", documents.dataset)
 def pictures(doc: Doc) -> list[Image.Image]:
     """``doc_to_visual``: the document's pictures in order."""
     return images.pictures(doc)
-
-
-def no_picture(doc: Doc) -> list[Image.Image]:
-    """``doc_to_visual`` of the blind and the text forms."""
-    return []
 
 
 @one_line_errors

@@ -107,8 +107,7 @@ def score_options(
         "tie_rate": pair["tie_rate"],
     }
     if by_length:
-        per_character = [score / len(phrase) for score, phrase in zip(scores, phrases, strict=True)]
-        choice = options.choose(per_character, doc["answer"])
+        choice = options.choose_by_length(scores, phrases, doc["answer"])
         normed = options.values_of_pair(doc["pair_id"], order, phrases, choice)
         values["cue_acc_norm"] = choice.credit
         values["position_bias_norm"] = normed["position_bias"]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lmms_causal.errors import UserError
+from lmms_causal.tasks.released import hub_file
 from lmms_causal.tasks.revisions import note, revision_of_file
 
 __all__ = ["DATA_VARIABLE", "MANIFEST", "Wall", "read_walls"]
@@ -47,7 +48,7 @@ def read_walls(file: str) -> list[Wall]:
             )
         return _read(path)
     manifest = json.loads(MANIFEST.read_text(encoding="utf-8"))
-    path = _from_the_hub(manifest["dataset"], file)
+    path = hub_file(manifest["dataset"], file, DATA_VARIABLE)
     walls = _read(path)
     if len(walls) != manifest.get(file, len(walls)):
         raise UserError(
@@ -56,19 +57,6 @@ def read_walls(file: str) -> list[Wall]:
         )
     note(f"data set {manifest['dataset']}", revision_of_file(path))
     return walls
-
-
-def _from_the_hub(dataset: str, file: str) -> Path:
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return Path(hf_hub_download(dataset, file, repo_type="dataset"))
-    except (OSError, ValueError) as error:
-        line = str(error).strip().partition("\n")[0]
-        raise UserError(
-            f"{file} of data set {dataset} cannot be had ({line}); fetch it where there is a "
-            f"network, or put it into a folder and set {DATA_VARIABLE} to the folder"
-        ) from error
 
 
 def _read(path: Path) -> list[Wall]:

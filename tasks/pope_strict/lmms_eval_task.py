@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-from lmms_causal.command_line import one_line_errors
 from lmms_causal.tasks.manifests import documents_of
 from lmms_causal.tasks.pope_strict import documents, images
-
-if TYPE_CHECKING:
-    from PIL import Image
-
+from lmms_causal.tasks.visuals import picture_of
 
 pope_strict_coco_random = documents_of("pope_strict_coco_random", documents.dataset)
 pope_strict_coco_random_blind = documents_of("pope_strict_coco_random_blind", documents.dataset)
@@ -43,12 +36,4 @@ pope_strict_lite = documents_of("pope_strict_lite", documents.dataset)
 pope_strict_lite_blind = documents_of("pope_strict_lite_blind", documents.dataset)
 
 
-@one_line_errors
-def picture(doc: Mapping[str, Any]) -> list[Image.Image]:
-    """``doc_to_visual``: the document's picture."""
-    return [images.open_image(doc)]
-
-
-def no_picture(doc: Mapping[str, Any]) -> list[Image.Image]:
-    """``doc_to_visual`` of the blind controls."""
-    return []
+picture = picture_of(images.open_image)

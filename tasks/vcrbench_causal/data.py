@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lmms_causal.errors import UserError
+from lmms_causal.tasks.released import hub_file
 from lmms_causal.tasks.revisions import note, revision_of_file
 
 __all__ = ["MANIFEST", "ROOT_VARIABLE", "Item", "find_video", "read_items", "require_videos"]
@@ -58,7 +59,8 @@ def read_items() -> list[Item]:
     own = Path(root).expanduser() / ANNOTATIONS if root else None
     if own is not None and own.is_file():
         return _read(own)
-    path = _from_the_hub()
+    dataset = json.loads(MANIFEST.read_text(encoding="utf-8"))["dataset"]
+    path = hub_file(dataset, ANNOTATIONS, ROOT_VARIABLE)
     items = _read(path)
     _require_release(items, path)
     note(f"VCRBench's {ANNOTATIONS}", revision_of_file(path))
@@ -92,20 +94,6 @@ def require_videos(names: Iterable[str]) -> None:
             f"{len(missing)} of {len(wanted)} VCRBench videos are missing, the first is "
             f"{missing[0]}; {VIDEOS_REMEDY}"
         )
-
-
-def _from_the_hub() -> Path:
-    from huggingface_hub import hf_hub_download
-
-    name = json.loads(MANIFEST.read_text(encoding="utf-8"))["dataset"]
-    try:
-        return Path(hf_hub_download(name, ANNOTATIONS, repo_type="dataset"))
-    except (OSError, ValueError) as error:
-        line = str(error).strip().partition("\n")[0]
-        raise UserError(
-            f"{ANNOTATIONS} of data set {name} cannot be had ({line}); fetch it where there is a "
-            f"network, or put it into a folder and set {ROOT_VARIABLE} to the folder"
-        ) from error
 
 
 def _read(path: Path) -> list[Item]:

@@ -2,62 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lmms_causal.command_line import one_line_errors
+from lmms_causal.tasks.manifests import documents_of
 from lmms_causal.tasks.vcrbench_causal import conversations, data, documents
 
 if TYPE_CHECKING:
     import datasets
 
 
-@one_line_errors
-def plain(manifest: datasets.Dataset) -> datasets.Dataset:
-    """``process_docs`` of ``vcrbench_causal``: the manifest stands for its documents."""
-    return _with_videos(documents.dataset("plain"))
+def _with_videos(dataset: Callable[[str], datasets.Dataset]) -> Callable[[str], datasets.Dataset]:
+    """`dataset`, and then a look at whether its videos are there."""
+
+    def checked(variant: str) -> datasets.Dataset:
+        docs = dataset(variant)
+        data.require_videos(docs["video_file"])
+        return docs
+
+    return checked
 
 
-@one_line_errors
-def renamed(manifest: datasets.Dataset) -> datasets.Dataset:
-    """``process_docs`` of ``vcrbench_causal_renamed``."""
-    return _with_videos(documents.dataset("renamed"))
-
-
-@one_line_errors
-def plain_blind(manifest: datasets.Dataset) -> datasets.Dataset:
-    """``process_docs`` of ``vcrbench_causal_blind``, which needs no video."""
-    return documents.dataset("plain")
-
-
-@one_line_errors
-def renamed_blind(manifest: datasets.Dataset) -> datasets.Dataset:
-    """``process_docs`` of ``vcrbench_causal_renamed_blind``."""
-    return documents.dataset("renamed")
-
-
-@one_line_errors
-def rrd(manifest: datasets.Dataset) -> datasets.Dataset:
-    """``process_docs`` of ``vcrbench_rrd``."""
-    return _with_videos(conversations.dataset("vcrbench_rrd"))
-
-
-@one_line_errors
-def rrd_video(manifest: datasets.Dataset) -> datasets.Dataset:
-    """``process_docs`` of ``vcrbench_rrd_video``."""
-    return _with_videos(conversations.dataset("vcrbench_rrd_video"))
-
-
-@one_line_errors
-def rrd_sequential(manifest: datasets.Dataset) -> datasets.Dataset:
-    """``process_docs`` of ``vcrbench_rrd_sequential``."""
-    return _with_videos(conversations.dataset("vcrbench_rrd_sequential"))
-
-
-@one_line_errors
-def rrd_sequential_video(manifest: datasets.Dataset) -> datasets.Dataset:
-    """``process_docs`` of ``vcrbench_rrd_sequential_video``."""
-    return _with_videos(conversations.dataset("vcrbench_rrd_sequential_video"))
+plain = documents_of("plain", _with_videos(documents.dataset))
+renamed = documents_of("renamed", _with_videos(documents.dataset))
+plain_blind = documents_of("plain", documents.dataset)
+renamed_blind = documents_of("renamed", documents.dataset)
+rrd = documents_of("vcrbench_rrd", _with_videos(conversations.dataset))
+rrd_video = documents_of("vcrbench_rrd_video", _with_videos(conversations.dataset))
+rrd_sequential = documents_of("vcrbench_rrd_sequential", _with_videos(conversations.dataset))
+rrd_sequential_video = documents_of(
+    "vcrbench_rrd_sequential_video", _with_videos(conversations.dataset)
+)
 
 
 @one_line_errors
@@ -69,8 +45,3 @@ def video(doc: Mapping[str, Any]) -> list[str]:
 def no_video(doc: Mapping[str, Any]) -> list[Any]:
     """``doc_to_visual`` of the blind controls."""
     return []
-
-
-def _with_videos(docs: datasets.Dataset) -> datasets.Dataset:
-    data.require_videos(docs["video_file"])
-    return docs

@@ -207,7 +207,12 @@ def _scores(task: object, choice_results: Callable) -> dict[str, float | None]:
     assert not values, f"metrics that the task file does not declare: {sorted(values)}"
     missing = set(aggregations) - set(ours)
     assert not missing, f"declared metrics without values: {sorted(missing)}"
-    numbers = {metric: float(aggregations[metric](items)) for metric, items in ours.items()}
+    totals = {metric: aggregations[metric](items) for metric, items in ours.items()}
+    numbers = {
+        metric: float(total)
+        for metric, total in totals.items()
+        if not isinstance(total, str)  # who judged
+    }
     return {
         metric: None if math.isnan(number) else round(number, 9)
         for metric, number in numbers.items()

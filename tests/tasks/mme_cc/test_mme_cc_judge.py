@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from lmms_causal.errors import UserError
-from lmms_causal.tasks import judging
+from lmms_causal.tasks import judge_calls, judge_protocol
 from lmms_causal.tasks.choices import strip_reasoning
+from lmms_causal.tasks.judge_protocol import parse_score
 from lmms_causal.tasks.mme_cc import aggregates, documents, fetching, judge, lmms_eval_task
 from lmms_causal.tasks.mme_cc.generated import judged
 
@@ -23,13 +24,13 @@ pytest.importorskip("lmms_eval.llm_judge")
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(judging.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(judge_calls.time, "sleep", lambda seconds: None)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for variable in ("OPENAI_API_KEY", "OPENAI_API_URL", "AZURE_API_KEY", "AZURE_ENDPOINT"):
         monkeypatch.delenv(variable, raising=False)
-    judge._tried.cache_clear()
+    judge_protocol._made.cache_clear()
     yield
-    judge._tried.cache_clear()
+    judge_protocol._made.cache_clear()
 
 
 def _answers(say: Any) -> list[dict[str, Any]]:
@@ -67,7 +68,7 @@ def _references(doc: dict[str, Any]) -> str:
     ],
 )
 def test_a_reply_is_one_verdict_or_none(reply: str, score: int | None) -> None:
-    assert judging.parse_score(reply) is score
+    assert parse_score(reply) is score
 
 
 PIECES = (
@@ -90,7 +91,7 @@ def _replies(seed: int, count: int) -> None:
     draw = random.Random(seed)
     for _ in range(count):
         reply = "".join(draw.choices(PIECES, k=draw.randrange(9)))
-        score = judging.parse_score(reply)
+        score = parse_score(reply)
         if score is not None:
             told = "".join(strip_reasoning(reply).split())
             assert f"<score>{score}</score>" in told, reply
@@ -99,7 +100,7 @@ def _replies(seed: int, count: int) -> None:
 
 def test_no_reply_with_two_verdicts_is_accepted() -> None:
     _replies(0, 2_000)
-    assert judging.parse_score("1" * 1_000_000) is None
+    assert parse_score("1" * 1_000_000) is None
 
 
 @pytest.mark.slow
@@ -140,7 +141,7 @@ def test_wrong_and_empty_answers_score_zero_and_empty_ones_ask_nobody(
 def test_scoring_again_asks_nobody_and_gives_the_same(tiny_mme_cc: SimpleNamespace) -> None:
     first = _answers(_references)
     asked = len(tiny_mme_cc.judge.asked)
-    judge._judge.cache_clear()  # as in a new process: verdicts come from the file
+    judge_protocol._made.cache_clear()  # as in a new process: verdicts come from the file
     file = tiny_mme_cc.cache / "judge" / "mme_cc.jsonl"
     with file.open("a") as appended:
         appended.write('{"key": "cut off by a cra')
@@ -172,10 +173,10 @@ def test_a_judge_that_goes_away_is_waited_for_a_while_only(
     tiny_mme_cc.judge.status = 503
     before = len(tiny_mme_cc.judge.asked)
     pauses: list[float] = []
-    monkeypatch.setattr(judging.time, "sleep", pauses.append)
+    monkeypatch.setattr(judge_calls.time, "sleep", pauses.append)
     records = _column(_answers(_references), "mme_cc_judge_overall")
     assert aggregates.failed(records) == 15
-    assert all("HTTPError" in record["problem"] for record in records)
+    assert all(record["problem"] == "HTTP 503 Service Unavailable" for record in records)
     assert len(tiny_mme_cc.judge.asked) - before < 3 * 15
     assert set(pauses) == {2.0, 4.0}
 

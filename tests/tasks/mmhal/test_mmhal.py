@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from lmms_causal.errors import UserError
-from lmms_causal.tasks import aggregates, catalogue, judging
+from lmms_causal.tasks import aggregates, catalogue
+from lmms_causal.tasks.judge_protocol import who_judged
 from lmms_causal.tasks.mmhal import scoring
 from lmms_causal.tasks.mmhal.data import TYPES, read_questions
 from lmms_causal.tasks.mmhal.documents import build
@@ -92,10 +93,13 @@ def test_ratings_of_a_judge_by_words(tiny_companions: SimpleNamespace) -> None:
     assert aggregates.mean_rating(values["mmhal_adversarial_score"]) == 1
     assert math.isnan(aggregates.mean_rating(values["mmhal_holistic_score"]))
     record = values["mmhal_rating_score"][0]
-    assert (record["judge"], record["judge_served"]) == ("stub", "stub-0001")
-    assert record["judge_host"].startswith("127.0.0.1:")
+    assert (record["judge"]["model"], record["judge"]["served"]) == ("stub", "stub-0001")
+    assert record["judge"]["host"].startswith("127.0.0.1:")
+    assert who_judged(values["mmhal_judge_model"]).endswith("; 4 calls, 0 cached, 0 failed")
     asked = len(tiny_companions.judge.asked)
-    assert _values(docs, ANSWERS)["mmhal_score"] == [5, 1, 3, 5]
+    again = _values(docs, ANSWERS)
+    assert again["mmhal_score"] == [5, 1, 3, 5]
+    assert who_judged(again["mmhal_judge_model"]).endswith("; 0 calls, 4 cached, 0 failed")
     assert len(tiny_companions.judge.asked) == asked  # the replies are in the cache
 
 
@@ -103,7 +107,6 @@ def test_without_verdicts_there_is_no_number(
     tiny_companions: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     docs = build("mmhal")
-    monkeypatch.setattr(judging, "PAUSES", ())
     tiny_companions.judge.reply = lambda prompt: "Rating: 3 or Rating: 4"
     values = _values(docs, ["one", "two", "three", "four"])
     assert aggregates.count(values["mmhal_judge_failed"]) == 4

@@ -118,7 +118,7 @@ def test_a_judge_scores_explanations_and_is_named(tmp_path: Path, mucr_judge: St
         assert "served as stub-0001" in results["exp_judge_model,none"]
     (file,) = tmp_path.rglob("*_samples_mucr_exp_judge.jsonl")
     record = json.loads(file.read_text().splitlines()[0])["exp_judge_acc"]
-    assert (record["served"], record["prompt"]) == ("stub-0001", "1.0")
+    assert (record["judge"]["served"], record["judge"]["prompt"]) == ("stub-0001", "1.0")
 
 
 def test_without_a_judge_the_run_ends_in_one_line_before_the_model_loads(

@@ -13,13 +13,12 @@ from typing import Any
 import pytest
 
 from lmms_causal.errors import UserError
-from lmms_causal.tasks import catalogue, judging
+from lmms_causal.tasks import catalogue, judge_calls, judge_protocol
 from lmms_causal.tasks.aggregates import count, mean_rating, mean_record
 from lmms_causal.tasks.choices import strip_reasoning
-from lmms_causal.tasks.judging import parse_score
+from lmms_causal.tasks.judge_protocol import parse_score, who_judged
 from lmms_causal.tasks.mucr import documents, judge
 from lmms_causal.tasks.mucr.generated import judged_explanation
-from lmms_causal.tasks.mucr.judged import who_judged
 from lmms_causal.testing.judge import StubJudge
 
 pytest.importorskip("lmms_eval.llm_judge")
@@ -27,12 +26,12 @@ pytest.importorskip("lmms_eval.llm_judge")
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(judging.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(judge_calls.time, "sleep", lambda seconds: None)
     for variable in ("OPENAI_API_KEY", "OPENAI_API_URL", "AZURE_API_KEY", "AZURE_ENDPOINT"):
         monkeypatch.delenv(variable, raising=False)
-    judge._tried.cache_clear()
+    judge_protocol._made.cache_clear()
     yield
-    judge._tried.cache_clear()
+    judge_protocol._made.cache_clear()
 
 
 def _scored(say: Any) -> dict[str, list[Any]]:
@@ -126,8 +125,10 @@ def test_verdicts_are_scores_and_who_judged_is_recorded(mucr_judge: StubJudge) -
     assert count(values["exp_judge_failed"]) == 0
     record = values["exp_judge_acc"][0]
     host = mucr_judge.url.split("/")[2]
-    known = {"id": "9001", "pair_id": "9001", "provider": "local", "model": "stub", "host": host}
-    assert known.items() <= record.items() and record["reply"] == "Compared. <score>1</score>"
+    judge_of_it = {"provider": "local", "model": "stub", "host": host}
+    assert record["judge"] == {**judge_of_it, "served": "stub-0001", "prompt": "1.0"}
+    assert (record["id"], record["pair_id"]) == ("9001", "9001")
+    assert record["reply"] == "Compared. <score>1</score>"
     line = f"stub by local at {host}, prompt 1.0; served as stub-0001; 6 calls, 0 cached, 0 failed"
     assert who_judged(values["exp_judge_model"]) == line
 
@@ -142,7 +143,7 @@ def test_scoring_again_asks_nobody_and_another_judge_is_asked(
     mucr_judge: StubJudge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = _scored(_reference)
-    judge._judge.cache_clear()  # as in a new process: verdicts come from the file
+    judge_protocol._made.cache_clear()  # as in a new process: verdicts come from the file
     mucr_judge.status = 500
     again = _scored(_reference)
     assert again["exp_judge_score"] == first["exp_judge_score"] == [1] * 6
@@ -171,7 +172,9 @@ def test_a_judge_that_fails_is_counted(mucr_judge: StubJudge) -> None:
     mucr_judge.status = 503
     values = _scored(_reference)
     assert count(values["exp_judge_failed"]) == 6
-    assert all("HTTPError" in record["problem"] for record in values["exp_judge_acc"])
+    assert all(
+        record["problem"] == "HTTP 503 Service Unavailable" for record in values["exp_judge_acc"]
+    )
 
 
 def test_without_a_judge_explanations_are_only_logged(
