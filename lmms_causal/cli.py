@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from lmms_causal import __version__
+from lmms_causal.command_line import Mistaken
 from lmms_causal.errors import UserError
 
 __all__ = ["main"]
@@ -25,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except Mistaken as mistake:
+        print(mistake, file=sys.stderr)
+        return 2
     except BrokenPipeError:  # the reader of a pipe, such as head, has gone
         sys.stderr.close()
         return 0
@@ -41,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         fetch,
         interventions,
         reproduce,
+        rescore,
         run,
         stubs,
         submit,
@@ -63,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         compare,
         reproduce,
         submit,
+        rescore,
         interventions,
         doctor,
         attend,

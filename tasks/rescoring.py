@@ -1,4 +1,4 @@
-"""Judge answers that another run has logged: ``python -m lmms_causal.tasks.rescoring TASK FILE``.
+"""Judge answers that another run has logged (the command ``lmms-causal rescore``).
 
 A machine without a network generates (``LMMS_CAUSAL_JUDGE=off`` with ``--log_samples``, or
 ``--predict_only``); one with a judge scores the samples file by the functions of the task file. The
@@ -7,12 +7,10 @@ same mends a run whose judge failed: verdicts are cached, so only the missing on
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import importlib.util
 import json
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +23,7 @@ from lmms_causal.errors import UserError
 from lmms_causal.tasks import HARNESSES, catalogue, roots
 from lmms_causal.tasks.aggregates import mean
 
-__all__ = ["Rescored", "main", "rescore", "write_run"]
+__all__ = ["Rescored", "rescore", "write_run"]
 
 _TIME_OF_LMMS_EVAL = re.compile(r"(.+)_samples_(.+)\.jsonl")
 _TIME_OF_LM_EVAL = re.compile(r"samples_(.+)_(\d{4}-\d{2}-\d{2}T[\d.-]+)\.jsonl")
@@ -119,30 +117,6 @@ def write_run(done: Rescored, folder: Path) -> Path:
     return folder / source.name
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; prints one metric a line, or JSON."""
-    parser = argparse.ArgumentParser(prog="python -m lmms_causal.tasks.rescoring")
-    parser.add_argument("task", help="for example mmhal, mme_cc_judge, mucr_exp_judge")
-    parser.add_argument("samples", type=Path, help="samples file of a run (--log_samples)")
-    parser.add_argument("--output", type=Path, help="folder for a run with the new scores")
-    parser.add_argument("--workers", type=int, default=4, help="answers scored at a time")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    chosen = parser.parse_args(arguments)
-    try:
-        done = rescore(chosen.task, chosen.samples, chosen.workers)
-        if chosen.output:
-            write_run(done, chosen.output)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if chosen.json:
-        print(json.dumps(done.metrics, indent=1))
-        return 0
-    for metric, value in done.metrics.items():
-        print(f"{metric:50} {value:.4f}" if isinstance(value, float) else f"{metric:50} {value}")
-    return 0
-
-
 def _lines(samples: Path) -> list[dict[str, Any]]:
     try:
         lines = samples.read_text(encoding="utf-8").splitlines()
@@ -227,6 +201,3 @@ def _function(loader: _Loader, node: yaml.ScalarNode) -> Callable[..., Any]:
 
 
 _Loader.add_constructor("!function", _function)
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from lmms_causal.cli import main
 from lmms_causal.compare.read import read_run
 from lmms_causal.errors import UserError
 from lmms_causal.tasks import judge_protocol
 from lmms_causal.tasks.mme_cc import documents
 from lmms_causal.tasks.mmhal import documents as mmhal_documents
-from lmms_causal.tasks.rescoring import main, rescore, write_run
+from lmms_causal.tasks.rescoring import rescore, write_run
 from lmms_causal.testing.judge import Refusal
 
 TIME = "20260101_120000"
@@ -80,7 +81,7 @@ def test_logged_answers_get_the_scores_of_the_task(
     bounds = rescore("mme_cc_rule", _maze_log(tmp_path)).metrics
     assert bounds["mme_cc_rule_lower"] == pytest.approx((1 + 0.8 + 0.5) / 3)
     assert bounds["mme_cc_rule_upper"] == 1
-    assert main(["mme_cc_rule", str(_maze_log(tmp_path)), "--json"]) == 0
+    assert main(["rescore", "mme_cc_rule", str(_maze_log(tmp_path)), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == bounds
 
 
@@ -160,10 +161,10 @@ def test_what_is_missing_is_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.delenv("MODEL_VERSION")
-    assert main(["mme_cc_rule", str(tmp_path / "none.jsonl")]) == 2
-    assert main(["mme_cc_judge", str(_maze_log(tmp_path))]) == 2
-    assert main(["pope_strict_coco_random", str(_maze_log(tmp_path))]) == 2
-    assert main(["mucr_cue_options", str(_maze_log(tmp_path))]) == 2
+    assert main(["rescore", "mme_cc_rule", str(tmp_path / "none.jsonl")]) == 2
+    assert main(["rescore", "mme_cc_judge", str(_maze_log(tmp_path))]) == 2
+    assert main(["rescore", "pope_strict_coco_random", str(_maze_log(tmp_path))]) == 2
+    assert main(["rescore", "mucr_cue_options", str(_maze_log(tmp_path))]) == 2
     first, second, third, fourth = capsys.readouterr().err.splitlines()
     assert "none.jsonl cannot be read" in first
     assert second.startswith("error: mme_cc_judge needs a judge and MODEL_VERSION")

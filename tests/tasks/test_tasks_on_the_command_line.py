@@ -51,7 +51,7 @@ def test_lm_eval_writes_scores(tmp_path: Path) -> None:
 def test_a_missing_folder_is_one_line_and_a_failing_exit_code() -> None:
     """Needs no data: the folder of captions is what is missing."""
     run = _run("lmms-eval", "--tasks", "causal_vqa", CAUSAL_VQA_CSV_DIR="/no/such/folder")
-    assert run.returncode == 1
+    assert run.returncode == 2
     last = run.stderr.strip().splitlines()[-1]
     assert last.startswith("error: CAUSAL_VQA_CSV_DIR=/no/such/folder has no file vqa_causal.csv")
     assert "Traceback" not in run.stderr

@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from lmms_causal.testing.command_line import typed
+
 pytestmark = pytest.mark.slow
 
-BIN = Path(sys.executable).parent
 MODEL = ("--model_args", "pretrained=lmms-causal/tiny-llava")
-
-
-def _run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(BIN / command[0]), *command[1:]],
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def _judged(tasks: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     arguments = ["--tasks", tasks, "--gen_kwargs", "max_new_tokens=4", "--batch_size", "4"]
     arguments += ["--log_samples", "--output_path", str(folder)]
-    return _run("lmms-eval", "--model", "causal", *MODEL, *arguments, **variables)
+    return typed("lmms-eval", "--model", "causal", *MODEL, *arguments, **variables)
 
 
 def test_lmms_eval_judges_and_records_who_did(tiny_mme_cc: SimpleNamespace, tmp_path: Path) -> None:
@@ -56,7 +45,7 @@ def test_without_a_key_the_run_ends_in_one_line_before_the_model_is_loaded(
     tiny_mme_cc: SimpleNamespace, tmp_path: Path
 ) -> None:
     run = _judged("mme_cc_judge", tmp_path, API_TYPE="openai", OPENAI_API_KEY="")
-    assert run.returncode == 1
+    assert run.returncode == 2
     last = run.stderr.strip().splitlines()[-1]
     assert last.startswith("error: mme_cc_judge: the judge 'stub' (openai, ")
     assert "OPENAI_API_KEY" in last and "mme_cc_rule needs no judge" in last
@@ -68,7 +57,7 @@ def test_lm_eval_gives_the_bounds_of_lmms_eval(
 ) -> None:
     arguments = ["--tasks", "mme_cc_rule,mme_cc_rule_blind", "--gen_kwargs", "max_gen_toks=4"]
     arguments += ["--apply_chat_template", "--log_samples", "--output_path", str(tmp_path / "lm")]
-    run = _run("lmms-causal", "lm-eval", "run", "--model", "causal-multimodal", *MODEL, *arguments)
+    run = typed("lmms-causal", "lm-eval", "run", "--model", "causal-multimodal", *MODEL, *arguments)
     assert run.returncode == 0, run.stderr
     run = _judged("mme_cc_rule,mme_cc_rule_blind", tmp_path / "lmms")
     assert run.returncode == 0, run.stderr

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from lmms_causal.compare.read import read_run
+from lmms_causal.compare import read_run
+from lmms_causal.testing.command_line import typed
 from lmms_causal.testing.judge import Refusal
 
 pytestmark = pytest.mark.slow
@@ -27,21 +26,10 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
-def _run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run an installed script, or ``python``, with the variables that the fixtures have set."""
-    return subprocess.run(
-        [str(Path(sys.executable).with_name(command[0])), *command[1:]],
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def _lmms_eval(out: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     short = ("--gen_kwargs", "max_new_tokens=8")
     model = ("--model", "causal", "--model_args", MODEL)
-    return _run("lmms-eval", *model, *LOGGED, str(out), *short, **variables)
+    return typed("lmms-eval", *model, *LOGGED, str(out), *short, **variables)
 
 
 def _records(folder: Path) -> list[dict[str, Any]]:
@@ -63,14 +51,14 @@ def test_answers_are_judged_at_once_or_later_and_compared_with_the_judges_calls(
     assert done.returncode == 0, done.stderr
     assert {record["problem"] for record in _records(off)} == {"LMMS_CAUSAL_JUDGE=off"}
     (samples,) = off.rglob("*_samples_mmhal.jsonl")
-    module = ("python", "-m", "lmms_causal.tasks.rescoring", "mmhal", str(samples))
-    done = _run(*module, "--output", str(later), MODEL_VERSION="another")
+    again = ("rescore", "mmhal", str(samples), "--output", str(later))
+    done = typed("lmms-causal", *again, MODEL_VERSION="another")
     assert done.returncode == 0, done.stderr
     assert "another by local at 127.0.0.1" in done.stdout and "4 calls, 0 cached" in done.stdout
     scores = [[record["score"] for record in _records(folder)] for folder in (now, later)]
     assert scores[0] == scores[1] and None not in scores[0]
 
-    done = _run("lmms-causal", "compare", str(now), str(later))
+    done = typed("lmms-causal", "compare", str(now), str(later))
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stdout.splitlines() if "judge calls" in line]
     assert line.split()[2:4] == ["4", "4"], done.stdout
@@ -80,7 +68,7 @@ def test_lm_eval_records_the_same_calls(tiny_companions: SimpleNamespace, tmp_pa
     pytest.importorskip("lmms_eval.llm_judge")
     model = ("--model", "causal-multimodal", "--model_args", MODEL, "--apply_chat_template")
     short = ("--gen_kwargs", "max_gen_toks=8")
-    done = _run("lmms-causal", "lm-eval", "run", *model, *LOGGED, str(tmp_path / "lm"), *short)
+    done = typed("lmms-causal", "lm-eval", "run", *model, *LOGGED, str(tmp_path / "lm"), *short)
     assert done.returncode == 0, done.stderr
     (file,) = (tmp_path / "lm").rglob("results_*.json")
     assert read_run(file).cost.judge_calls == 4
@@ -123,7 +111,7 @@ def test_without_a_judge_the_run_ends_in_one_line_before_the_model_loads(
     tiny_companions: SimpleNamespace, tmp_path: Path, variables: dict[str, str], message: str
 ) -> None:
     done = _lmms_eval(tmp_path, **variables)
-    assert done.returncode == 1
+    assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: mmhal: the judge 'stub' (") and message in last
     assert last.endswith("LMMS_CAUSAL_JUDGE=off only generates and logs answers")

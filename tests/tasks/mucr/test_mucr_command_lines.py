@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lmms_causal.testing.command_line import typed
 from lmms_causal.testing.judge import StubJudge
 
 pytestmark = pytest.mark.slow
@@ -19,23 +18,13 @@ TASKS = "mucr,mucr_e2c,mucr_composite,mucr_blind,mucr_cue_text"
 MODEL = ["--model_args", "pretrained=lmms-causal/tiny-llava"]
 
 
-def _run(program: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(Path(sys.executable).with_name(program)), *arguments],
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def _lmms_eval(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return _run("lmms-eval", "--model", "causal", *MODEL, *arguments, **variables)
+    return typed("lmms-eval", "--model", "causal", *MODEL, *arguments, **variables)
 
 
 def _lm_eval(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = ["lm-eval", "run", "--model", "causal-multimodal", *MODEL, "--apply_chat_template"]
-    return _run("lmms-causal", *command, *arguments, **variables)
+    return typed("lmms-causal", *command, *arguments, **variables)
 
 
 def _results(folder: Path) -> dict[str, Any]:
@@ -125,7 +114,7 @@ def test_without_a_judge_the_run_ends_in_one_line_before_the_model_loads(
     mucr_judge: StubJudge,
 ) -> None:
     done = _lmms_eval("--tasks", "mucr_exp_judge", MODEL_VERSION="")
-    assert done.returncode == 1
+    assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: mucr_exp_judge needs a judge and MODEL_VERSION does not name")
     assert "Traceback" not in done.stderr and "Loading weights" not in done.stderr

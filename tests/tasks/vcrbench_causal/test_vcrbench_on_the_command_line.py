@@ -60,7 +60,7 @@ def test_a_missing_video_is_one_line_before_a_model_is_loaded(tiny_videos: Path)
     run = typed(
         *("lmms-eval", "--model", "causal", "--model_args", model, "--tasks", "vcrbench_causal")
     )
-    assert run.returncode == 1
+    assert run.returncode == 2
     last = run.stderr.strip().splitlines()[-1]
     assert last.startswith("error: 1 of 3 VCRBench videos are missing, the first is video_3.mp4")
     assert "Traceback" not in run.stderr and "Loading weights" not in run.stderr

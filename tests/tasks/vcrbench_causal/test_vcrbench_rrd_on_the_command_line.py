@@ -100,7 +100,7 @@ def test_a_model_without_rounds_of_its_own_is_asked_clip_by_clip(
 
 def test_a_conversation_that_is_cut_is_not_scored(tmp_path: Path, tiny_videos: Path) -> None:
     done = _lmms_eval(tmp_path, "dummy", "response=A", "vcrbench_rrd", "max_agentic_steps=1")
-    assert done.returncode == 1
+    assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if "error: " in line]
     assert len(lines) == 1 and "'A' is no conversation in two stages" in lines[0]
     assert "Traceback" not in done.stderr and not list(tmp_path.rglob("*_results.json"))
