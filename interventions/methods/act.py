@@ -64,6 +64,7 @@ from lmms_causal.interventions.attention.published_heads import calibrated_heads
 from lmms_causal.interventions.attention.selecting import Selected
 from lmms_causal.interventions.layers import listed_layers
 from lmms_causal.interventions.plan import Plan
+from lmms_causal.interventions.ranges import check_positive, check_share
 from lmms_causal.interventions.registry import method
 
 __all__ = ["ACT", "calibrated_layers"]
@@ -96,12 +97,8 @@ class ACT:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "heads", self.heads.replace(",", "|"))
-        if not 0 <= self.beta <= 1:
-            raise UserError(f"intervention act: beta={self.beta} must lie in 0..1")
-        for name in ("threshold", "alpha_over_n"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise UserError(f"intervention act: {name}={value} must be above 0, and finite")
+        check_share(self, "beta")
+        check_positive(self, "threshold", "alpha_over_n")
         if self.threshold is not None and self.alpha_over_n is not None:
             raise UserError(
                 f"intervention act: threshold={self.threshold} and alpha_over_n="

@@ -64,6 +64,7 @@ from lmms_causal.interventions import matching, pictures
 from lmms_causal.interventions.adapter import ModelAdapter
 from lmms_causal.interventions.plan import Branch, Increment, Plan, Signals, WithoutImage
 from lmms_causal.interventions.question import Question
+from lmms_causal.interventions.ranges import check_not_negative, check_share
 from lmms_causal.interventions.registry import method
 from lmms_causal.interventions.turns import split_format
 
@@ -100,10 +101,8 @@ class AGLA:
     example: ClassVar[str] = "agla(matcher=saliency)"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha < float("inf"):
-            raise UserError(f"intervention agla: alpha={self.alpha} must be 0 or more, and finite")
-        if not 0 <= self.beta <= 1:
-            raise UserError(f"intervention agla: beta={self.beta} must lie in 0..1")
+        check_not_negative(self, "alpha")
+        check_share(self, "beta")
         if self.format_from is not None and not self.format_from.strip():
             raise UserError("intervention agla: format_from is empty; every line starts with that")
         try:

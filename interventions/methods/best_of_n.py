@@ -43,6 +43,7 @@ from typing import Literal
 
 from lmms_causal.errors import UserError
 from lmms_causal.interventions.plan import Plan, Selection
+from lmms_causal.interventions.ranges import check_positive
 from lmms_causal.interventions.registry import method
 
 __all__ = ["BestOfN"]
@@ -68,11 +69,7 @@ class BestOfN:
     def __post_init__(self) -> None:
         if self.n < 1:
             raise UserError(f"intervention best_of_n: n={self.n} must be 1 or more")
-        if not 0 < self.temperature < float("inf"):
-            raise UserError(
-                f"intervention best_of_n: temperature={self.temperature} must be above 0, "
-                "and finite"
-            )
+        check_positive(self, "temperature")
 
     def plan(self) -> Plan:
         """One selection; nothing if there is one answer."""

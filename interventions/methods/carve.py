@@ -70,6 +70,7 @@ from lmms_causal.interventions.attention.observing import last_weights
 from lmms_causal.interventions.layers import beyond, named_layers
 from lmms_causal.interventions.plan import Plan, WithoutImage
 from lmms_causal.interventions.question import Assistant, Question
+from lmms_causal.interventions.ranges import check_not_negative, check_share
 from lmms_causal.interventions.registry import method
 
 __all__ = ["CARVE", "answer_maps", "contrast", "fused", "refined"]
@@ -109,15 +110,13 @@ class CARVE:
     without_image: WithoutImage = "refuse"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.p <= 1:
-            raise UserError(f"intervention carve: p={self.p} must lie in 0..1")
+        check_share(self, "p")
         for name in ("k", "steps"):
             if getattr(self, name) < 1:
                 raise UserError(
                     f"intervention carve: {name}={getattr(self, name)} must be 1 or more"
                 )
-        if not 0 <= self.lam < float("inf"):
-            raise UserError(f"intervention carve: lam={self.lam} must be 0 or more, and finite")
+        check_not_negative(self, "lam")
         if self.layers is not None:
             named_layers("carve", "layers", self.layers)
 

@@ -88,6 +88,7 @@ from lmms_causal.interventions.edits.logits import contrast
 from lmms_causal.interventions.edits.vision import edited_weights, scaled_features
 from lmms_causal.interventions.layers import beyond, named_layers
 from lmms_causal.interventions.plan import Branch, Increment, Plan, Signals, WithoutImage
+from lmms_causal.interventions.ranges import check_not_negative, check_share
 from lmms_causal.interventions.registry import method
 
 __all__ = ["CausalMM", "middle_third"]
@@ -127,12 +128,8 @@ class CausalMM:
     variant: Literal["paper", "release"] = "paper"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.gamma < float("inf"):
-            raise UserError(
-                f"intervention causalmm: gamma={self.gamma} must be 0 or more, and finite"
-            )
-        if not 0 <= self.epsilon <= 1:
-            raise UserError(f"intervention causalmm: epsilon={self.epsilon} must lie in 0..1")
+        check_not_negative(self, "gamma")
+        check_share(self, "epsilon")
         for name in ("vision_layers", "text_layers"):
             if (text := getattr(self, name)) is not None:
                 named_layers("causalmm", name, text)

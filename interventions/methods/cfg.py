@@ -45,11 +45,11 @@ from typing import Literal
 
 from torch import Tensor
 
-from lmms_causal.errors import UserError
 from lmms_causal.interventions.branches import TEXT_ONLY, text_only
 from lmms_causal.interventions.edits.logits import contrast
 from lmms_causal.interventions.edits.tokens import keep_last
 from lmms_causal.interventions.plan import Branch, Increment, Plan, Signals, WithoutImage
+from lmms_causal.interventions.ranges import check_not_negative
 from lmms_causal.interventions.registry import method
 
 __all__ = ["CFG"]
@@ -74,8 +74,7 @@ class CFG:
     without_image: WithoutImage = "refuse"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.scale < float("inf"):
-            raise UserError(f"intervention cfg: scale={self.scale} must be 0 or more, and finite")
+        check_not_negative(self, "scale")
 
     def plan(self) -> Plan:
         """The negative branch and the contrast with it; nothing at scale 1."""

@@ -60,8 +60,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lmms_causal.errors import UserError
 from lmms_causal.interventions.plan import Increment, Plan, Signals
+from lmms_causal.interventions.ranges import check_share
 from lmms_causal.interventions.registry import method
 
 __all__ = ["DoLa", "candidates", "jensen_shannon", "released_divergence"]
@@ -87,8 +87,7 @@ class DoLa:
     divergence: Literal["js", "release"] = "js"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.relative_top <= 1:
-            raise UserError(f"intervention dola: relative_top={self.relative_top} must lie in 0..1")
+        check_share(self, "relative_top")
 
     def plan(self) -> Plan:
         """One increment from the factual pass's own layers."""

@@ -50,6 +50,7 @@ from lmms_causal.interventions.adapter import ModelAdapter
 from lmms_causal.interventions.edits.logits import contrast
 from lmms_causal.interventions.edits.tokens import Token, insert_before_question
 from lmms_causal.interventions.plan import Branch, Increment, Plan, Signals
+from lmms_causal.interventions.ranges import check_not_negative, check_share
 from lmms_causal.interventions.registry import method
 
 __all__ = ["DISTURBANCES", "ICD", "Disturbance"]
@@ -100,10 +101,8 @@ class ICD:
     text: str | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha < float("inf"):
-            raise UserError(f"intervention icd: alpha={self.alpha} must be 0 or more, and finite")
-        if not 0 <= self.beta <= 1:
-            raise UserError(f"intervention icd: beta={self.beta} must lie in 0..1")
+        check_not_negative(self, "alpha")
+        check_share(self, "beta")
         if self.text is not None and not self.text.strip():
             raise UserError("intervention icd: text is empty; give the words of an instruction")
 

@@ -71,6 +71,7 @@ from lmms_causal.interventions.adapter import ModelAdapter
 from lmms_causal.interventions.edits.tokens import appended
 from lmms_causal.interventions.plan import Plan
 from lmms_causal.interventions.question import Assistant, Question
+from lmms_causal.interventions.ranges import check_share
 from lmms_causal.interventions.registry import method
 from lmms_causal.interventions.turns import split_format
 
@@ -106,8 +107,7 @@ class LeafPrune:
     def __post_init__(self) -> None:
         if self.words is not None and not self.words.split():
             raise UserError("intervention leaf_prune: words is empty; name one, or leave it out")
-        if not 0 <= self.share <= 1:
-            raise UserError(f"intervention leaf_prune: share={self.share} must lie in 0..1")
+        check_share(self, "share")
         if self.max_new_tokens < 1:
             raise UserError(
                 f"intervention leaf_prune: max_new_tokens={self.max_new_tokens} must be 1 or more"

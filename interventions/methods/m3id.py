@@ -51,6 +51,7 @@ from lmms_causal.errors import UserError
 from lmms_causal.interventions.branches import TEXT_ONLY, text_only
 from lmms_causal.interventions.edits.logits import contrast
 from lmms_causal.interventions.plan import Increment, Plan, Signals, WithoutImage
+from lmms_causal.interventions.ranges import check_not_negative, check_share
 from lmms_causal.interventions.registry import method
 
 __all__ = ["M3ID"]
@@ -81,16 +82,10 @@ class M3ID:
     variant: Literal["paper", "only"] = "paper"
 
     def __post_init__(self) -> None:
-        for name in ("decay", "max_weight"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise UserError(
-                    f"intervention m3id: {name}={getattr(self, name)} must be 0 or more, and finite"
-                )
+        check_not_negative(self, "decay", "max_weight")
         if self.t0 < 0:
             raise UserError(f"intervention m3id: t0={self.t0} must be 0 or more")
-        for name in ("alpha", "beta"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"intervention m3id: {name}={getattr(self, name)} must lie in 0..1")
+        check_share(self, "alpha", "beta")
 
     def plan(self) -> Plan:
         """The text-only branch and the growing contrast; nothing if neither part has an effect."""

@@ -59,7 +59,6 @@ from typing import Literal
 
 from torch import Tensor
 
-from lmms_causal.errors import UserError
 from lmms_causal.interventions.adapter import ModelAdapter
 from lmms_causal.interventions.attention.edits import AttentionEdit, Gain, Where
 from lmms_causal.interventions.attention.spans import GENERATED, IMAGE, PREDICTING
@@ -67,6 +66,7 @@ from lmms_causal.interventions.branches import TEXT_ONLY, text_only
 from lmms_causal.interventions.edits.logits import contrast
 from lmms_causal.interventions.layers import all_but_first, beyond, named_layers
 from lmms_causal.interventions.plan import Increment, Plan, Signals, WithoutImage
+from lmms_causal.interventions.ranges import check_not_negative, check_share
 from lmms_causal.interventions.registry import method
 
 __all__ = ["PAI"]
@@ -96,13 +96,8 @@ class PAI:
     variant: Literal["paper", "release"] = "paper"
 
     def __post_init__(self) -> None:
-        for name in ("alpha", "gamma"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise UserError(
-                    f"intervention pai: {name}={getattr(self, name)} must be 0 or more, and finite"
-                )
-        if not 0 <= self.beta <= 1:
-            raise UserError(f"intervention pai: beta={self.beta} must lie in 0..1")
+        check_not_negative(self, "alpha", "gamma")
+        check_share(self, "beta")
         if self.layers is not None:
             named_layers("pai", "layers", self.layers)
 

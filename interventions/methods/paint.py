@@ -60,7 +60,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lmms_causal.errors import UserError
 from lmms_causal.interventions.adapter import ModelAdapter
 from lmms_causal.interventions.attention.coordinates import Coordinates
 from lmms_causal.interventions.attention.edits import AttentionEdit, Gain, Where
@@ -69,6 +68,7 @@ from lmms_causal.interventions.branches import TEXT_ONLY, text_only
 from lmms_causal.interventions.edits.logits import contrast
 from lmms_causal.interventions.layers import all_but_first, beyond, named_layers
 from lmms_causal.interventions.plan import Increment, Plan, Probe, Signals, WithoutImage
+from lmms_causal.interventions.ranges import check_not_negative, check_share
 from lmms_causal.interventions.registry import method
 
 __all__ = ["PAINT", "largest", "outliers"]
@@ -106,12 +106,8 @@ class PAINT:
     variant: Literal["paper", "release"] = "paper"
 
     def __post_init__(self) -> None:
-        for name in ("alpha", "beta", "gamma"):
-            if not 0 <= (value := getattr(self, name)) < float("inf"):
-                raise UserError(f"intervention paint: {name}={value} must be 0 or more, and finite")
-        for name in ("cutoff", "local_ratio", "spatial_ratio"):
-            if not 0 <= (value := getattr(self, name)) <= 1:
-                raise UserError(f"intervention paint: {name}={value} must lie in 0..1")
+        check_not_negative(self, "alpha", "beta", "gamma")
+        check_share(self, "cutoff", "local_ratio", "spatial_ratio")
         if self.layers is not None:
             named_layers("paint", "layers", self.layers)
 

@@ -54,11 +54,11 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from lmms_causal.errors import UserError
 from lmms_causal.interventions.attention.edits import AttentionEdit, Bias
 from lmms_causal.interventions.attention.selecting import Selected
 from lmms_causal.interventions.attention.spans import PROMPT, Span, parse_span
 from lmms_causal.interventions.plan import Plan
+from lmms_causal.interventions.ranges import check_positive
 from lmms_causal.interventions.registry import method
 
 __all__ = ["Pasta"]
@@ -90,8 +90,7 @@ class Pasta:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "heads", self.heads.replace(",", "|"))
-        if not 0 < self.alpha < math.inf:
-            raise UserError(f"intervention pasta: alpha={self.alpha} must be above 0, and finite")
+        check_positive(self, "alpha")
         Selected.named("pasta", self.layers, self.heads)
         self.scaled()
 

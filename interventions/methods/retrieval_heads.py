@@ -62,6 +62,7 @@ from lmms_causal.interventions.attention.scores import read_scores
 from lmms_causal.interventions.attention.selecting import Selected
 from lmms_causal.interventions.attention.spans import parse_span
 from lmms_causal.interventions.plan import Plan
+from lmms_causal.interventions.ranges import check_not_negative
 from lmms_causal.interventions.registry import method
 
 __all__ = ["RetrievalHeads"]
@@ -114,10 +115,7 @@ class RetrievalHeads:
             )
         if self.top is not None and self.top < 0:
             raise UserError(f"intervention {_NAME}: top={self.top} must be 0 or more")
-        if not 0 <= self.threshold < float("inf"):
-            raise UserError(
-                f"intervention {_NAME}: threshold={self.threshold} must be 0 or more, and finite"
-            )
+        check_not_negative(self, "threshold")
         parse_span(_NAME, "queries", self.queries)
         read_means(_NAME, self.ablation, self.table)
         self.chosen()

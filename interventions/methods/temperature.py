@@ -37,8 +37,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lmms_causal.errors import UserError
 from lmms_causal.interventions.plan import Plan
+from lmms_causal.interventions.ranges import check_positive
 from lmms_causal.interventions.registry import method
 
 __all__ = ["Temperature"]
@@ -56,10 +56,7 @@ class Temperature:
     value: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 < self.value < float("inf"):
-            raise UserError(
-                f"intervention temperature: value={self.value} must be above 0, and finite"
-            )
+        check_positive(self, "value")
 
     def plan(self) -> Plan:
         """One division; nothing at 1."""

@@ -52,6 +52,7 @@ from lmms_causal.errors import UserError
 from lmms_causal.interventions.edits.logits import contrast
 from lmms_causal.interventions.edits.media import content_generator, edit_pixels
 from lmms_causal.interventions.plan import Branch, Increment, Plan, Signals, WithoutImage
+from lmms_causal.interventions.ranges import check_not_negative, check_share
 from lmms_causal.interventions.registry import method
 
 __all__ = ["VCD", "diffuse", "signal_fraction"]
@@ -81,10 +82,8 @@ class VCD:
     variant: Literal["paper", "release"] = "paper"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha < float("inf"):
-            raise UserError(f"intervention vcd: alpha={self.alpha} must be 0 or more")
-        if not 0 <= self.beta <= 1:
-            raise UserError(f"intervention vcd: beta={self.beta} must lie in 0..1")
+        check_not_negative(self, "alpha")
+        check_share(self, "beta")
         if not 0 <= self.noise_step < STEPS:
             raise UserError(f"intervention vcd: noise_step={self.noise_step} must lie in 0..999")
 

@@ -56,13 +56,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lmms_causal.errors import UserError
 from lmms_causal.interventions.adapter import ModelAdapter
 from lmms_causal.interventions.attention.edits import AttentionEdit, HeadScale, Where
 from lmms_causal.interventions.edits.media import blanked
 from lmms_causal.interventions.edits.tokens import without_media
 from lmms_causal.interventions.layers import beyond, listed_layers
 from lmms_causal.interventions.plan import Increment, Plan, Probe, WithoutImage
+from lmms_causal.interventions.ranges import check_not_negative
 from lmms_causal.interventions.registry import method
 
 __all__ = ["VHR", "chosen_heads", "released_layers"]
@@ -93,8 +93,7 @@ class VHR:
     without_image: WithoutImage = "refuse"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha < float("inf"):
-            raise UserError(f"intervention vhr: alpha={self.alpha} must be 0 or more, and finite")
+        check_not_negative(self, "alpha")
         if self.layers is not None:
             listed_layers("vhr", "layers", self.layers)
 

@@ -56,11 +56,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from lmms_causal.errors import UserError
 from lmms_causal.interventions.adapter import ModelAdapter
 from lmms_causal.interventions.branches import text_only
 from lmms_causal.interventions.layers import beyond, named_layers
 from lmms_causal.interventions.plan import Increment, Plan, Signals, Steering, WithoutImage
+from lmms_causal.interventions.ranges import check_not_negative, check_share
 from lmms_causal.interventions.registry import method
 
 __all__ = ["Vista", "late_layers", "steer"]
@@ -87,12 +87,8 @@ class Vista:
     without_image: WithoutImage = "refuse"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.strength < float("inf"):
-            raise UserError(
-                f"intervention vista: strength={self.strength} must be 0 or more, and finite"
-            )
-        if not 0 <= self.gamma <= 1:
-            raise UserError(f"intervention vista: gamma={self.gamma} must lie in 0..1")
+        check_not_negative(self, "strength")
+        check_share(self, "gamma")
         if self.window is not None:
             named_layers("vista", "window", self.window)
 
