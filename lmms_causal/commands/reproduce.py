@@ -62,7 +62,9 @@ def add_parser(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     # Here, not above: adding the sub-command must not cost the start of NumPy and the harnesses.
     from lmms_causal.reproduce.catalogue import all_recipes, find_recipes
+    from lmms_causal.reproduce.checking import check_recipe
     from lmms_causal.reproduce.commands import Changes, jobs
+    from lmms_causal.reproduce.measuring import check_aggregations
     from lmms_causal.reproduce.reading import read_recipe
     from lmms_causal.reproduce.reporting import listing, plan_text
 
@@ -98,6 +100,9 @@ def _run(arguments: argparse.Namespace) -> int:
             recipe = recipe.restricted(arguments.tasks.split(","))
         if changes.seeds and recipe.decoding.mode != "sampled":
             raise UserError(f"--seeds: {recipe.name} does not sample, so seeds change nothing")
+        check_recipe(recipe)  # a bad spec ends here, not after the plain run
+        if arguments.recipe is not None or not arguments.dry_run:
+            check_aggregations(recipe)  # imports a harness; tests have done so for the package's
         folder = arguments.output or Path("runs", "reproduce", recipe.method, recipe.benchmark)
         todo = jobs(recipe, folder, changes)
         if arguments.dry_run:
@@ -108,14 +113,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _reproduce(recipe: Any, todo: Any, changes: Any, out: Path | None) -> int:
-    from lmms_causal.interventions.spec import parse
     from lmms_causal.reproduce.comparability import unsettled
-    from lmms_causal.reproduce.measuring import check_aggregations, measure
+    from lmms_causal.reproduce.measuring import measure
     from lmms_causal.reproduce.reporting import result_text, to_json
     from lmms_causal.reproduce.running import run_all
 
-    parse(recipe.interventions)  # a bad spec ends here, not after the plain run
-    check_aggregations(recipe)
     runs = run_all(todo)
     reason = unsettled(recipe, changes, runs)
     measured = [measure(runs, one) for one in recipe.published]

@@ -104,6 +104,14 @@ def offered_aggregation(task: Task, metric: str) -> Callable[[list[Any]], float]
     return function if len(required) == 1 else None
 
 
+def is_installed_version(task: Task) -> bool:
+    """True when the run's version of this task is that of the installed task file of this package.
+
+    Whatever can change a score has a new version, so that the installed aggregations then apply.
+    """
+    return task.version is not None and str(task.version) in _versions().get(task.name, ())
+
+
 def is_custom(task: Task, metric: str) -> bool:
     """True when the results file shows an aggregation of the task's own, not a built-in name."""
     return _declared_name(task, metric) is not None
@@ -133,14 +141,34 @@ _Loader.add_constructor("!function", lambda loader, node: loader.construct_scala
 def _declarations() -> Mapping[tuple[str, str], str]:
     """Dotted path of the aggregation by (task, metric), from the task files of this package."""
     found: dict[tuple[str, str], str] = {}
+    for config in _task_files():
+        for entry in config.get("metric_list") or []:
+            path = str(entry.get("aggregation", ""))
+            if path.startswith(_OURS):
+                found[config["task"], entry["metric"]] = path
+    return found
+
+
+@lru_cache(maxsize=1)
+def _versions() -> Mapping[str, frozenset[str]]:
+    """Versions of this package's tasks by name: one, or one in each harness."""
+    found: dict[str, frozenset[str]] = {}
+    for config in _task_files():
+        version = (config.get("metadata") or {}).get("version")
+        found[config["task"]] = found.get(config["task"], frozenset()) | {str(version)}
+    return found
+
+
+@lru_cache(maxsize=1)
+def _task_files() -> Sequence[Mapping[str, Any]]:
+    """Every task file of this package that names one task, with what it includes."""
+    found = []
     for root in _task_roots():
         read: dict[Path, dict[str, Any]] = {}
         for file in sorted(root.rglob("*.yaml")):
             config = _load(file, root.name == "for_lmms_eval", read)
-            for entry in config.get("metric_list") or []:
-                path = str(entry.get("aggregation", ""))
-                if path.startswith(_OURS) and isinstance(config.get("task"), str):
-                    found[config["task"], entry["metric"]] = path
+            if isinstance(config.get("task"), str):
+                found.append(config)
     return found
 
 

@@ -41,6 +41,8 @@ class Changes:
             )
         if "seed" in self.model_args:
             raise UserError("--model-args seed=...: every run has a seed of its own; use --seeds")
+        if "batch_size" in self.model_args:
+            raise UserError("--model-args batch_size=...: the harness sets it; use --batch-size")
 
     def named(self) -> list[str]:
         """The changes in words."""
@@ -64,9 +66,10 @@ class Changes:
 
 @dataclass(frozen=True)
 class Job:
-    """One evaluation: a setting (`PLAIN` or `METHOD`), a seed, its command and its folder."""
+    """One evaluation: a setting (`PLAIN` or `METHOD`) and its spec, a seed, command and folder."""
 
     setting: str
+    interventions: str
     seed: int
     command: tuple[str, ...]
     folder: Path
@@ -84,7 +87,8 @@ def jobs(recipe: Recipe, output: Path, changes: Changes = Changes()) -> list[Job
     for seed in changes.seeds or recipe.decoding.seeds:
         for setting, spec in ((PLAIN, "none"), (METHOD, recipe.interventions)):
             folder = output / f"{setting}_seed{seed}"
-            made.append(Job(setting, seed, _command(recipe, spec, seed, folder, changes), folder))
+            command = _command(recipe, spec, seed, folder, changes)
+            made.append(Job(setting, spec, seed, command, folder))
     return made
 
 

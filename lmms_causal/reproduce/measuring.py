@@ -36,12 +36,16 @@ _MOST, _FEWEST, _BUDGET = 1_999, 399, 1_000_000  # draws; documents times draws
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number of ours; the ends are NaN where there is no interval, and `note` says why."""
+    """A number of ours; the ends are NaN where there is no interval, and `note` says why.
+
+    `contradicted`: the function that the recipe names gives another number from the documents.
+    """
 
     value: float
     low: float = float("nan")
     high: float = float("nan")
     note: str = ""
+    contradicted: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def verdict(ours: Estimate, theirs: float | None, tolerance: float, settled: boo
         settled: ours are of the published model on the published documents; anything else settles
             nothing (`comparability.py`).
     """
-    if theirs is None or not settled or math.isnan(ours.value):
+    if theirs is None or not settled or ours.contradicted or math.isnan(ours.value):
         return "not compared"
     if abs(ours.value - theirs) <= tolerance * (1 + 1e-9):
         return "agrees"
@@ -87,6 +91,10 @@ def measure(runs: Runs, published: Published, seed: int = 0) -> Measured:
     cells = [(task, metric) for task in how.tasks for metric in how.metrics]
     points = {s: _combined([_point(runs, s, t, m, how) for t, m in cells], how) for s in settings}
     values = {s: float(points[s]) for s in settings}
+    if problem := _contradiction(runs, how):
+        shown = (values[PLAIN], values[METHOD], values[METHOD] - values[PLAIN])
+        doubted = [Estimate(how.scale * one, note=problem, contradicted=True) for one in shown]
+        return Measured(*doubted)
     note, drawn = _drawn(runs, how, seed)
     plain, method = (
         _estimate(values[s], drawn[s] if drawn else None, note, how.scale) for s in settings
@@ -98,6 +106,21 @@ def measure(runs: Runs, published: Published, seed: int = 0) -> Measured:
         how.scale,
     )
     return Measured(plain, method, change)
+
+
+def _contradiction(runs: Runs, how: Measure) -> str:
+    """What a function that the recipe names gives from the documents instead of the number in the
+    results file; "" where they agree. Another version of the harness may disagree, and so does a
+    file that was edited."""
+    for metric, path in how.aggregations.items():
+        for run in runs.values():
+            for task in (_task(run, name) for name in how.tasks):
+                if (metric, how.filter) not in task.aggregates or len(task.samples) != 1:
+                    continue
+                found = aggregations.reproduces(_function(path), task, metric, how.filter)
+                if found and found.startswith("gives"):  # not where it cannot read the values
+                    return f"{run.path}: {task.name}, {metric}: {path} {found}"
+    return ""
 
 
 def _estimate(value: float, draws: Array | None, note: str, scale: float) -> Estimate:
@@ -151,9 +174,14 @@ def _drawn(runs: Runs, how: Measure, seed: int) -> tuple[str, dict[str, Array] |
     for name in how.tasks:
         tasks = {key: _task(run, name) for key, run in runs.items()}
         documents = {key: _by_document(task, how.filter) for key, task in tasks.items()}
-        ids = list(next(iter(documents.values())))
-        if any(set(one) != set(ids) for one in documents.values()):
-            raise UserError(f"task {name}: the settings answered different documents")
+        first, ids = next((run, list(one)) for run, one in documents.items())
+        for other, found in documents.items():
+            if set(found) != set(ids):
+                raise UserError(
+                    f"task {name}: the settings answered different documents ({runs[first].path}, "
+                    f"{runs[other].path}); remove the folder that does not hold the benchmark's, "
+                    "and evaluate again"
+                )
         groups, key = _clusters(next(iter(tasks.values())), next(iter(documents.values())), ids)
         if len(groups) < 2:
             return "too few independent documents", None

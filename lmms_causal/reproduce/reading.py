@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
+from lmms_causal.compare.integrity import OURS
 from lmms_causal.errors import UserError, nearest
 from lmms_causal.reproduce.recipe import (
     SEEN,
@@ -25,9 +26,22 @@ from lmms_causal.reproduce.recipe import (
 __all__ = ["read_recipe"]
 
 _HARNESSES = ("lmms-eval", "lm-eval")
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+_SET_ELSEWHERE = ("pretrained", "revision", "interventions", "seed", "batch_size")
+_ANY = 10**9  # finite, so that infinity is refused
+_RANGES = {
+    "temperature": ("float", 0, _ANY),
+    "top_p": ("float", 0, 1),
+    "top_k": ("int", 0, _ANY),
+    "num_beams": ("int", 1, _ANY),
+    "max_new_tokens": ("int", 0, _ANY),
+}
+"""Settings whose values are known: what they are, above what, and up to what."""
+
 _MODES = ("greedy", "beams", "sampled", "scored")
 _COMBINATIONS = ("mean", "sum")
 _Record = TypeVar("_Record")
+_Require = Callable[[bool, str], None]
 
 
 def read_recipe(file: Path) -> Recipe:
@@ -128,21 +142,18 @@ def _check(recipe: Recipe, where: str) -> None:
             raise UserError(f"recipe {where}: {complaint}")
 
     decoding, source = recipe.decoding, recipe.source
+    for name in (recipe.method, recipe.benchmark):  # they become folders
+        require(bool(_NAME.fullmatch(name)), f"{name!r}: letters, digits, '.', '-' and '_' only")
     require(recipe.harness in _HARNESSES, f"harness: one of {', '.join(_HARNESSES)}")
+    require(recipe.wrapper in OURS, f"wrapper: one of {', '.join(OURS)}")
+    _check_model(recipe.model, require)
     require(bool(recipe.tasks), "tasks: name at least one")
     require(decoding.mode in _MODES, f"decoding: mode: one of {', '.join(_MODES)}")
     sampled = decoding.mode == "sampled"
     require(bool(decoding.seeds), "decoding: seeds: name at least one")
     require(len(set(decoding.seeds)) == len(decoding.seeds), "decoding: seeds: one is named twice")
     require(sampled or len(decoding.seeds) == 1, "decoding: seeds: several only if sampled")
-    require(
-        sampled == ("temperature" in decoding.settings),
-        "decoding: settings: temperature belongs to mode sampled, and only to it",
-    )
-    require(
-        (decoding.mode == "beams") == ("num_beams" in decoding.settings),
-        "decoding: settings: num_beams belongs to mode beams, and only to it",
-    )
+    _check_settings(decoding, require)
     for task, count in recipe.documents.items():
         require(_fits(count, "int") and count > 0, f"documents: {task}: {count!r} is no count")
     require(
@@ -160,7 +171,7 @@ def _check(recipe: Recipe, where: str) -> None:
         require(one.tolerance > 0, f"{one.name}: tolerance must be above 0")
         numbers = (one.plain, one.method, one.tolerance, one.measure.scale)
         require(
-            all(math.isfinite(number) for number in numbers if number is not None),
+            all(abs(number) <= sys.float_info.max for number in numbers if number is not None),
             f"{one.name}: a number is not finite",
         )
         require(
@@ -168,3 +179,43 @@ def _check(recipe: Recipe, where: str) -> None:
             f"{one.name}: measure: name tasks and metrics",
         )
         require(one.measure.combine in _COMBINATIONS, f"{one.name}: combine: mean or sum")
+
+
+def _check_model(model: Model, require: _Require) -> None:
+    for key in model.arguments:
+        require(key not in _SET_ELSEWHERE, f"model: arguments: {key} has its own place")
+    named = {"pretrained": model.pretrained, "revision": model.revision}
+    _check_pairs(named | dict(model.arguments), "model", require)
+
+
+def _check_settings(decoding: Decoding, require: _Require) -> None:
+    settings, where = decoding.settings, "decoding: settings"
+    _check_pairs(settings, where, require)
+    sampled, beams = decoding.mode == "sampled", decoding.mode == "beams"
+    require(
+        sampled == ("temperature" in settings),
+        f"{where}: temperature belongs to mode sampled, and only to it",
+    )
+    require(
+        beams == ("num_beams" in settings),
+        f"{where}: num_beams belongs to mode beams, and only to it",
+    )
+    require("do_sample" not in settings, f"{where}: do_sample is what mode says")
+    require(decoding.mode != "scored" or not settings, f"{where}: mode scored generates nothing")
+    for key, (kind, low, high) in _RANGES.items():
+        if key not in settings:
+            continue
+        value = settings[key]
+        holds = _fits(value, kind) and low < value <= high
+        bound = f"above {low:g}" + ("" if high == _ANY else f" and up to {high:g}")
+        require(holds, f"{where}: {key}: {value!r}: a number {bound} is expected")
+
+
+def _check_pairs(pairs: Mapping[str, Any], where: str, require: _Require) -> None:
+    """They are written ``key=value,key=value``, and so a comma would begin another one."""
+    for key, value in pairs.items():
+        plain = isinstance(key, str) and isinstance(value, (str, int, float))
+        require(
+            plain and not set(",=") & set(key) and "," not in str(value),
+            f"{where}: {key}: {value!r}: one value without a comma is expected",
+        )

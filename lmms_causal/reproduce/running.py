@@ -13,9 +13,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lmms_causal.compare.integrity import require_consistent
+from lmms_causal.compare.locate import load_results
 from lmms_causal.compare.read import read_run
 from lmms_causal.compare.records import Run
 from lmms_causal.errors import UserError
+from lmms_causal.interventions.spec import parse
+from lmms_causal.matrix.files import write_json
 from lmms_causal.reproduce.commands import Job
 
 __all__ = ["Runs", "execute", "run_all"]
@@ -31,24 +35,44 @@ def run_all(jobs: Sequence[Job], say: Callable[[str], None] = print) -> Runs:
     """Run what is not finished yet, in the order given, and read all results.
 
     Raises:
-        UserError: an evaluation failed, or a folder holds one with another command.
+        UserError: an evaluation failed; a folder holds one with another command, or files that do
+            not fit each other.
     """
-    for job in jobs:
-        _check_folder(job)  # all of them, before the first hour of work
     runs: Runs = {}
+    for job in jobs:  # all of them, before the first hour of work
+        _check_folder(job)
+        if _finished(job):
+            runs[job.setting, job.seed] = _read(job)
     for place, job in enumerate(jobs, start=1):
         say(f"[{place}/{len(jobs)}] $ {shlex.join(job.command)}")
-        if _finished(job):
+        if (job.setting, job.seed) in runs:
             say(f"      finished before, in {job.folder}")
-        else:
-            _begin(job)
-            log = job.folder / "log.txt"
-            execute(job.command, log)
-            if not _results(job.folder):  # lmms-eval may end with code 0 after an error
-                raise UserError(f"{log}: the evaluation ended without results: {_reason(log)}")
-            _record(job, finished=True)
-        runs[job.setting, job.seed] = read_run(_results(job.folder)[-1])
-    return runs
+            continue
+        _begin(job)
+        log = job.folder / "log.txt"
+        execute(job.command, log)
+        if not _results(job.folder):  # lmms-eval may end with code 0 after an error
+            raise UserError(f"{log}: the evaluation ended without results: {_reason(log)}")
+        _record(job, finished=True)
+        runs[job.setting, job.seed] = _read(job)
+    return {(job.setting, job.seed): runs[job.setting, job.seed] for job in jobs}
+
+
+def _read(job: Job) -> Run:
+    """The results of a finished evaluation, if its files fit each other and the job."""
+    try:
+        run = read_run(_results(job.folder)[-1])
+        require_consistent(run, load_results(run.path))
+        if str(parse(run.interventions)) != str(parse(job.interventions)):
+            raise UserError(
+                f"{run.path}: evaluated with interventions={run.interventions or 'none'}, not "
+                f"{job.interventions}"
+            )
+    except UserError as error:
+        raise UserError(
+            f"{error}; to have this command evaluate again, remove {job.folder}"
+        ) from None
+    return run
 
 
 def execute(command: Sequence[str], log: Path) -> None:
@@ -71,6 +95,10 @@ def execute(command: Sequence[str], log: Path) -> None:
 
 def _check_folder(job: Job) -> None:
     record = _recorded(job)
+    if record is not None and record["command"] is None:
+        raise UserError(
+            f"{job.folder / _RECORD}: cannot be read; choose another --output, or remove the folder"
+        )
     if record is not None and record["command"] != list(job.command):
         raise UserError(
             f"{job.folder}: holds an evaluation with another command (command.json); choose "
@@ -79,22 +107,28 @@ def _check_folder(job: Job) -> None:
     if record is None and _results(job.folder):
         raise UserError(
             f"{job.folder}: holds results of which this command knows nothing; choose another "
-            "--output"
+            "--output, or remove the folder"
         )
 
 
 def _begin(job: Job) -> None:
-    """An empty folder that says what it is for; leftovers of this very command are removed."""
-    if _recorded(job) is not None:
-        # An interrupted evaluation may have written its results, but not all of its samples.
-        shutil.rmtree(job.folder)
-    job.folder.mkdir(parents=True, exist_ok=True)
+    """A folder that says what it is for; leftovers of this very command are removed.
+
+    The record comes first and stays: a kill at any time leaves none of the command's files without
+    it, so that the next call knows them for its own.
+    """
+    leftovers = list(job.folder.iterdir()) if _recorded(job) is not None else []
     _record(job, finished=False)
+    # An interrupted evaluation may have written its results, but not all of its samples.
+    for leftover in leftovers:
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover)
+        elif leftover.name != _RECORD:
+            leftover.unlink()
 
 
 def _record(job: Job, finished: bool) -> None:
-    text = json.dumps({"command": list(job.command), "finished": finished}, indent=1)
-    (job.folder / _RECORD).write_text(f"{text}\n", encoding="utf-8")
+    write_json(job.folder / _RECORD, {"command": list(job.command), "finished": finished})
 
 
 def _recorded(job: Job) -> dict[str, Any] | None:

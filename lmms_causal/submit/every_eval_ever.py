@@ -17,9 +17,9 @@ from typing import Any
 
 from lmms_causal import __version__
 from lmms_causal.compare import aggregations
+from lmms_causal.compare.integrity import OURS
 from lmms_causal.compare.records import LMMS_EVAL, Run, Task, number, score
 from lmms_causal.submit.evidence import Evidence
-from lmms_causal.submit.integrity import OURS
 from lmms_causal.submit.schema import VERSION, check_log
 
 __all__ = ["COLLECTION", "Evaluator", "record", "record_path", "result_id"]

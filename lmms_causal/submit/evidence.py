@@ -121,11 +121,11 @@ def read_evidence(path: Path, model_id: str | None = None) -> Evidence:
 
     Args:
         path: a results file, or the folder of one run.
-        model_id: name on the Hub, if ``pretrained`` is a folder.
+        model_id: name on the Hub, if ``pretrained`` is a folder or the bundled model.
 
     Raises:
         UserError: no such run; it must not be submitted (`integrity.py`); the checkpoint has no
-            name on the Hub.
+            name on the Hub, or another one than `model_id`.
     """
     run = read_run(path)
     data = load_results(run.path)
@@ -154,16 +154,23 @@ def _intervention(run: Run) -> str:
 
 def _model_id(run: Run, given: str | None) -> str:
     pretrained = run.model_args.get("pretrained", "")
+    on_hub = bool(_HUB_ID.fullmatch(pretrained)) and not Path(pretrained).exists()
     if given is not None:
         if not _HUB_ID.fullmatch(given):
             raise UserError(f"--model-id {given}: ORGANISATION/NAME is expected")
+        if on_hub and pretrained not in (given, tiny_llava.NAME):
+            raise UserError(
+                f"--model-id {given}: the run is of pretrained={pretrained}, which has a name on "
+                "the Hub; leave --model-id out (if that was a folder: give this command where the "
+                "folder is)"
+            )
         return given
     if pretrained == tiny_llava.NAME:
         raise UserError(
             f"{run.path}: the model is bundled with this package and is not on the Hub; if you "
             "have put it there, name it with --model-id ORGANISATION/NAME"
         )
-    if not _HUB_ID.fullmatch(pretrained) or Path(pretrained).exists():
+    if not on_hub:
         raise UserError(
             f"{run.path}: pretrained={pretrained or '(none)'} is no model of the Hub; name the one "
             "it is with --model-id ORGANISATION/NAME"

@@ -80,6 +80,22 @@ def test_a_named_aggregation_is_resampled_and_another_gives_no_interval(run_of, 
     assert unknown.plain.value == pytest.approx(harmonic(records))
 
 
+def test_a_number_that_the_documents_contradict_is_not_compared(run_of, monkeypatch):
+    """By the function that the recipe names: the harness itself would have reported another one."""
+    monkeypatch.setattr(statistics, "of_this_test", harmonic, raising=False)
+    records = [{"score": value} for value in (1.0, 2.0, 4.0, 4.0)]
+    good, edited = run_of({"t": records}, reported=2.0), run_of({"t": records}, reported=3.9)
+    published = _published(aggregations={"score": "statistics.of_this_test"})
+    for runs in ((good, edited), (edited, good)):
+        ours = measure({("plain", 0): runs[0], ("method", 0): runs[1]}, published)
+        for one in (ours.plain, ours.method):
+            assert verdict(one, one.value, 1.0, True) == "not compared"
+            assert "of_this_test gives 2, the file says 3.9" in one.note and math.isnan(one.low)
+    unread = _published(aggregations={"score": "statistics.mean"})  # of mappings: a TypeError
+    ours = measure({("plain", 0): good, ("method", 0): good}, unread)
+    assert verdict(ours.plain, 2.0, 1.0, True) == "agrees"
+
+
 def test_a_number_that_did_not_come_out_is_not_compared(run_of):
     """The harness writes NaN, such as for the F1 score of a model that never says yes."""
     run = run_of({"t": [0.0, 1.0, 1.0]})

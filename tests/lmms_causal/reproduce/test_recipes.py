@@ -188,6 +188,10 @@ _GOOD = {
 }
 
 
+def _sampled(**settings: Any) -> dict[str, Any]:
+    return {"decoding": {"mode": "sampled", "settings": settings}}
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -201,6 +205,21 @@ _GOOD = {
         ({"decoding": {"mode": "beams"}}, "num_beams belongs to mode beams"),
         ({"decoding": {"mode": "greedy", "settings": {"num_beams": 5}}}, "num_beams belongs"),
         ({"decoding": {"mode": "hot"}}, "mode: one of"),
+        (_sampled(temperature="hot"), "temperature: 'hot': a number above 0"),
+        (_sampled(temperature=0), "temperature: 0: a number above 0"),
+        (_sampled(temperature=math.inf), "temperature: inf: a number above 0"),
+        (_sampled(temperature=1.0, top_p=2), "top_p: 2: a number above 0 and up to 1"),
+        (_sampled(temperature=1.0, max_new_tokens=1.5), "max_new_tokens: 1.5: a number above 0"),
+        (_sampled(temperature=1.0, do_sample=False), "do_sample is what mode says"),
+        (_sampled(temperature=1.0, stop="a,b=c"), "stop: 'a,b=c': one value without a comma"),
+        ({"decoding": {"mode": "beams", "settings": {"num_beams": 1}}}, "num_beams: 1: a number"),
+        ({"decoding": {"mode": "scored", "settings": {"top_k": 1}}}, "generates nothing"),
+        ({"model": {"pretrained": "org/m,interventions=re2"}}, "one value without a comma"),
+        ({"model": {"pretrained": "m", "arguments": {"interventions": "re2"}}}, "its own place"),
+        ({"model": {"pretrained": "m", "arguments": {"a,b": 1}}}, "one value without a comma"),
+        ({"wrapper": "hf"}, "wrapper: one of causal"),
+        ({"benchmark": "../../elsewhere"}, "letters, digits"),
+        ({"published": [{**_GOOD["published"][0], "plain": 10**400}]}, "not finite"),
         ({"documents": {"t": 0}}, "documents: t: 0 is no count"),
         ({"documents": 3}, "documents: 3 is no Mapping"),
         ({"published": {"name": "n"}}, "a list of numbers"),

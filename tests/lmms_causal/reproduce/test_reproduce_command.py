@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import yaml
 
 from lmms_causal.cli import main
 from lmms_causal.errors import UserError
+from lmms_causal.interventions.spec import parse
 from lmms_causal.reproduce import running
 from lmms_causal.reproduce.catalogue import FOLDER, find_recipes
 from lmms_causal.reproduce.commands import Changes, jobs
@@ -34,28 +37,46 @@ def harness(monkeypatch):
     def execute(command, log):
         commands.append(list(command))
         words = dict(pairwise(command))
-        plain = "interventions=none" in words["--model_args"]
+        spec = words["--model_args"].rpartition("interventions=")[2]
+        plain = spec == "none"
         folder = log.parent / "model"
         folder.mkdir()
         tasks = words["--tasks"].split(",")
         right = 936 if plain else 964
         results = {
-            "results": {task: {"causal_score,none": right / 1000} for task in tasks},
+            "results": {
+                task: {"causal_score,none": right / 1000, "causal_acc,none": right / 1000}
+                for task in tasks
+            },
             "configs": {
                 task: {
-                    "metric_list": [{"metric": "causal_score", "aggregation": "mean"}],
+                    "metric_list": [
+                        {"metric": "causal_score", "aggregation": "mean"},
+                        {"metric": "causal_acc", "aggregation": "<function mean_score at 0x7f>"},
+                    ],
                     "output_type": "generate_until",
                 }
                 for task in tasks
             },
-            "config": {"model": "causal", "model_args": words["--model_args"]},
+            "config": {
+                "model": "causal",
+                "model_args": words["--model_args"],
+                "model_backend": f"lmms_causal.models.for_lmms_eval.Causal[{parse(spec)}] (simple)",
+            },
+            "n-samples": {task: {"original": 1000, "effective": 1000} for task in tasks},
+            "versions": dict.fromkeys(tasks, 1.2),
             "higher_is_better": {task: {"causal_score": True} for task in tasks},
             "lmms_eval_version": "0.7.3",
         }
         (folder / "20260101_000000_results.json").write_text(json.dumps(results))
         for task in tasks:
             rows = [
-                {"doc_id": doc, "target": "A", "causal_score": float(doc < right)}
+                {
+                    "doc_id": doc,
+                    "target": "A",
+                    "causal_score": float(doc < right),
+                    "causal_acc": {"id": f"{doc}", "score": float(doc < right)},
+                }
                 for doc in range(1000)
             ]
             text = "\n".join(json.dumps(row) for row in rows)
@@ -177,6 +198,124 @@ def test_an_interrupted_evaluation_is_no_finished_one(harness, tmp_path, monkeyp
     assert all(len(task.samples["none"]) == 1000 for task in runs["plain", 0].tasks.values())
 
 
+def test_a_kill_while_leftovers_are_removed_does_not_block_the_folder(
+    harness, tmp_path, monkeypatch
+):
+    """Whatever is deleted first: the record of whose files they are stays."""
+    (recipe,) = find_recipes("vcd", "causal_vqa_mini")
+    (todo, _) = jobs(recipe, tmp_path)
+    whole = running.execute
+
+    def killed_at_the_end(command, log):
+        whole(command, log)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "execute", killed_at_the_end)
+    with pytest.raises(KeyboardInterrupt):
+        run_all([todo], lambda line: None)
+
+    def killed_on_the_way(folder):
+        for file in Path(folder).glob("*.json"):
+            file.unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "execute", whole)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", killed_on_the_way)
+        with pytest.raises(KeyboardInterrupt):
+            run_all([todo], lambda line: None)
+    assert set(run_all([todo], lambda line: None)) == {("plain", 0)}
+
+
+def _only(folder, pattern):
+    (file,) = folder.rglob(pattern)
+    return file
+
+
+def _better(folder):
+    file = _only(folder, "*_results.json")
+    file.write_text(
+        file.read_text().replace('"causal_score,none": 0.964', '"causal_score,none": 1')
+    )
+
+
+def _better_by_our_own_aggregation(folder):
+    file = _only(folder, "*_results.json")
+    file.write_text(file.read_text().replace('"causal_acc,none": 0.964', '"causal_acc,none": 1'))
+
+
+def _of_the_plain_model(folder):
+    """The other evaluation's files in this one's place."""
+    shutil.rmtree(folder / "model")
+    shutil.copytree(folder.with_name("plain_seed0") / "model", folder / "model")
+
+
+def _lost(folder):
+    _only(folder, "*_samples_*").unlink()
+
+
+def _cut(folder):
+    file = _only(folder, "*_samples_*")
+    file.write_bytes(file.read_bytes()[:-9])
+
+
+def _fewer(folder):
+    file = _only(folder, "*_samples_*")
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+
+
+def _uncounted(folder):
+    file = _only(folder, "*_results.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"n-samples": {}}))
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (_better, "causal_score: what its samples file holds gives 0.964, the file says 1:"),
+        (_better_by_our_own_aggregation, "causal_acc: what its samples file holds gives 0.964"),
+        (_of_the_plain_model, "evaluated with interventions=none, not vcd"),
+        (_lost, "no samples file"),
+        (_cut, "the file may be cut off"),
+        (_fewer, "999 documents (filter none), the results 1000"),
+        (_uncounted, "how many documents"),
+    ],
+)
+def test_files_that_disagree_are_no_result(harness, tmp_path, capsys, change, complaint):
+    """Nor is anything run before that is said; what is said to do then helps."""
+    assert main([*ORDER, "--output", str(tmp_path)]) == 0
+    folder = tmp_path / "method_seed0"
+    change(folder)
+    shutil.rmtree(tmp_path / "plain_seed0")
+    harness.clear()
+    capsys.readouterr()
+    assert main([*ORDER, "--output", str(tmp_path)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert complaint in error and "\n" not in error and not harness
+    assert error.endswith(f"to have this command evaluate again, remove {folder}")
+    shutil.rmtree(folder)
+    assert main([*ORDER, "--output", str(tmp_path)]) == 0
+    assert "2 agree" in capsys.readouterr().out
+
+
+def test_an_aggregation_of_another_version_proves_nothing(harness, tmp_path):
+    """The task of that time may have counted otherwise."""
+    assert main([*ORDER, "--output", str(tmp_path)]) == 0
+    folder = tmp_path / "method_seed0"
+    _better_by_our_own_aggregation(folder)
+    file = _only(folder, "*_results.json")
+    file.write_text(file.read_text().replace('_order": 1.2', '_order": 0.9'))
+    assert main([*ORDER, "--output", str(tmp_path)]) == 0
+
+
+def test_a_record_that_cannot_be_read_is_named(harness, tmp_path, capsys):
+    assert main([*ORDER, "--output", str(tmp_path)]) == 0
+    (tmp_path / "plain_seed0" / "command.json").write_text("{")
+    assert main([*ORDER, "--output", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "command.json: cannot be read" in error and "remove the folder" in error
+
+
 def test_what_went_wrong_in_the_harness_is_one_line(tmp_path, monkeypatch, capsys):
     """The last error of its output, not the progress bar or the advice that follows it."""
     program = tmp_path / "lmms-eval"
@@ -267,6 +406,45 @@ def test_an_aggregation_that_does_not_exist_ends_before_the_first_run(
     recipe.write_text(yaml.safe_dump(base))
     assert main(["reproduce", "--recipe", str(recipe), "--output", str(tmp_path / "r")]) == 2
     assert "statistics.meen: cannot be imported" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [["--dry-run"], []])
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"interventions": "vcd(noise_step=7"}, "interventions=vcd(noise_step=7: cannot read"),
+        ({"interventions": "vdc"}, "did you mean"),
+        ({"interventions": "none"}, "names no method"),
+        ({"tasks": ["causal_vqa_mini_ordr"]}, "no task 'causal_vqa_mini_ordr' (did you mean"),
+        ({"tasks": ["--model"]}, "no task '--model'"),
+        ({"harness": "lm-eval", "tasks": ["mme"]}, "lm-eval has no task 'mme'"),
+        (
+            {"decoding": {"mode": "sampled", "settings": {"temperature": "hot"}}},
+            "temperature: 'hot': a number above 0",
+        ),
+    ],
+)
+def test_a_recipe_that_cannot_run_ends_before_its_commands_are_printed(
+    nothing_runs, tmp_path, capsys, change, complaint, more
+):
+    recipe = tmp_path / "mine.yaml"
+    base = yaml.safe_load((FOLDER / "vcd.causal_vqa_mini.yaml").read_text())
+    base["include"] = str(FOLDER / base["include"])
+    recipe.write_text(yaml.safe_dump(base | change))
+    output = ["--output", str(tmp_path / "r")]
+    assert main(["reproduce", "--recipe", str(recipe), *output, *more]) == 2
+    printed = capsys.readouterr()
+    assert complaint in printed.err and "\n" not in printed.err.strip() and not printed.out
+    assert not (tmp_path / "r").exists()
+
+
+def test_tasks_of_a_folder_of_ones_own_are_left_to_the_harness(nothing_runs, tmp_path, capsys):
+    recipe = tmp_path / "mine.yaml"
+    base = yaml.safe_load((FOLDER / "vcd.causal_vqa_mini.yaml").read_text())
+    base |= {"include": str(FOLDER / base["include"]), "flags": ["--include_path", "tasks"]}
+    recipe.write_text(yaml.safe_dump(base | {"tasks": ["my_task"]}))
+    assert main(["reproduce", "--recipe", str(recipe), "--dry-run"]) == 0
+    assert "--tasks my_task" in capsys.readouterr().out
 
 
 def test_a_number_that_differs_is_an_exit_code(harness, tmp_path, capsys):

@@ -189,6 +189,9 @@ def _fewer(data: dict[str, Any]) -> None:
         (_set("limit", 4.0), "limit=4.0"),
         (_set("offset", 2), "offset=2"),
         (_fewer, "11 of 12 documents of toy_order"),
+        (lambda data: data.update({"n-samples": {}}), "how many documents toy_"),
+        (lambda data: data["n-samples"].pop("toy_filters"), "how many documents toy_filters has"),
+        (lambda data: data["n-samples"].update(toy_order=12), "how many documents toy_order has"),
         (_set("model_backend", "lmms_causal.models.for_lmms_eval.Causal (chat)"), "which inter"),
         (_set("model_args", "pretrained=./folder,interventions=none"), "no model of the Hub"),
         (
@@ -297,6 +300,27 @@ def test_samples_that_are_missing_are_named(run):
     next(folder.glob("*samples_toy_order*")).unlink()
     with pytest.raises(UserError, match="no samples file for toy_order"):
         read_evidence(folder)
+
+
+def test_no_samples_at_all_are_no_evidence(run):
+    folder = run("none")
+    next(folder.glob("*samples_toy_order*")).write_text("")
+    with pytest.raises(UserError, match="samples file of toy_order is empty, the results have 12"):
+        read_evidence(folder)
+
+
+def test_a_number_is_filed_under_no_other_model(run, tmp_path, monkeypatch):
+    folder = run("none")
+    with pytest.raises(UserError, match="--model-id meta/llama: the run is of pretrained=org/toy"):
+        read_evidence(folder, "meta/llama")
+    assert read_evidence(folder, "org/toy").model_id == "org/toy"
+    local = _set("model_args", "pretrained=./toy,interventions=none")
+    assert read_evidence(run("none", local, name="local"), "org/toy").model_id == "org/toy"
+    bundled = _set("model_args", "pretrained=lmms-causal/tiny-llava,interventions=none")
+    assert read_evidence(run("none", bundled, name="tiny"), "org/toy").model_id == "org/toy"
+    (tmp_path / "org" / "toy").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)  # now it is a folder, though it looks like a name on the Hub
+    assert read_evidence(folder, "meta/llama").model_id == "meta/llama"
 
 
 def test_a_task_that_carries_out_a_method_is_no_plain_number(run, tmp_path):
