@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -69,6 +70,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from lmms_causal.matrix.outcomes import options_of
     from lmms_causal.matrix.plan import read_plan
     from lmms_causal.matrix.running import is_done
+    from lmms_causal.matrix.sources import Sources
     from lmms_causal.matrix.stopping import Stopped, stoppable
     from lmms_causal.matrix.task_names import check_names
     from lmms_causal.matrix.variants import expand
@@ -76,15 +78,16 @@ def _run(arguments: argparse.Namespace) -> int:
     plan = _with_options(read_plan(arguments.plan), arguments)
     options_of(plan)
     variants, notes = expand(plan.interventions, arguments.sensitivity, arguments.control)
-    words = plan.settings.arguments
-    included = any(word.startswith("--include_path") for word in words)
-    check_names(plan.harness, plan.tasks, included or plan.settings.include_path is not None)
+    check_names(plan.harness, plan.tasks, plan.settings.include_path is not None)
     output = arguments.output or Path(plan.output or Path("runs") / plan.path.stem)
     output = output.absolute()
     cells = cells_of(plan, variants, output)
     if arguments.dry_run:
+        sources = Sources()
         for cell in cells:
-            print(f"# {cell.title}{' (done)' if is_done(cell) else ''}")
+            changed = sources.changed(cell)
+            state = f" (stale: {changed})" if changed else " (done)" if is_done(cell) else ""
+            print(f"# {cell.title}{state}")
             print(shlex.join([*(f"{k}={v}" for k, v in cell.environment), *cell.command()]))
         for note in notes:
             print(f"# {note}")
@@ -148,6 +151,10 @@ def _with_options(plan: Any, arguments: argparse.Namespace) -> Any:
         launch = dataclasses.replace(plan.launch, processes=arguments.processes)
         plan = dataclasses.replace(plan, launch=launch)
     if arguments.price_per_hour is not None:
+        if not 0 <= arguments.price_per_hour < math.inf:
+            raise UserError(
+                f"--price-per-hour {arguments.price_per_hour:g}: take a number from 0 on"
+            )
         plan = dataclasses.replace(plan, price_per_hour=arguments.price_per_hour)
     if arguments.control < 0:
         raise UserError(f"--control {arguments.control}: take the number of seeds, 1 or more")

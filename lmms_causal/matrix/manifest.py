@@ -14,6 +14,7 @@ from lmms_causal.matrix.cells import Cell
 from lmms_causal.matrix.files import clear_away, read_json, write_json, write_text
 from lmms_causal.matrix.locking import Lock
 from lmms_causal.matrix.plan import MatrixPlan
+from lmms_causal.matrix.sources import refuse_stale
 
 __all__ = ["start", "versions", "write_manifest"]
 
@@ -44,15 +45,16 @@ def versions() -> dict[str, str | None]:
 
 
 def start(output: Path, plan: MatrixPlan, cells: Sequence[Cell], notes: Sequence[str]) -> None:
-    """Begin a matrix, or go on with it: check the versions, write the manifest and the plan.
+    """Begin a matrix, or go on with it: check what it was begun with, write manifest and plan.
 
     Raises:
         UserError: a package that decides answers has another version than when the matrix was
-            begun; the folder cannot be written to.
+            begun; a file of a cell's model or task has changed; the folder cannot be written to.
     """
     with Lock.wait(output / ".lock"):  # of two runs with other versions, one is the first
         clear_away(output)
         _check_versions(output)
+        refuse_stale(cells)
         _write(output, plan, cells, notes)
         write_text(output / "plan.yaml", plan.text)
 

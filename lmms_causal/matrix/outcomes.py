@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from lmms_causal.errors import UserError
 from lmms_causal.matrix.cells import Cell, slug
 from lmms_causal.matrix.files import write_json, write_text
 from lmms_causal.matrix.plan import MatrixPlan
+from lmms_causal.matrix.plan_values import number, whole
 
 __all__ = ["compare_cells", "options_of"]
 
@@ -21,15 +23,19 @@ def options_of(plan: MatrixPlan) -> Options:
     Raises:
         UserError: a value of the wrong kind.
     """
-    given = dict(plan.compare)
+    given = {name: value for name, value in plan.compare.items() if value is not None}
     for name in ("metrics", "by"):
-        value = given.get(name)
-        names = value.split(",") if isinstance(value, str) else value or ()
-        given[name] = tuple(str(part).strip() for part in names)
-    for name in ("level", "margin", "seed", "resamples"):
-        value = given.get(name, 0)
-        if isinstance(value, bool) or not isinstance(value, (int, float, type(None))):
-            raise UserError(f"{plan.path}: compare: {name}: {value!r} is not a number")
+        value = given.get(name, ())
+        names = value.split(",") if isinstance(value, str) else value
+        if not isinstance(names, (list, tuple)) or not all(isinstance(it, str) for it in names):
+            raise UserError(f"{plan.path}: compare: {name}: {value!r} is no list of names")
+        given[name] = tuple(part.strip() for part in names)
+    if not isinstance(given.get("cluster", ""), str):
+        raise UserError(f"{plan.path}: compare: cluster: {given['cluster']!r} is no field's name")
+    for name in ("level", "margin"):
+        number(plan.path, given, name, -math.inf, "compare: ")
+    for name in ("seed", "resamples"):
+        whole(plan.path, given, name, 0, "compare: ")
     for name, known in (("interval", ("t", "bootstrap")), ("family", ("report", "metric"))):
         if given.get(name, known[0]) not in known:
             raise UserError(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lmms_causal.errors import UserError, nearest
+from lmms_causal.matrix.model_args import arguments_of
 from lmms_causal.matrix.plan_values import (
     documents,
     known_keys,
@@ -18,7 +18,9 @@ from lmms_causal.matrix.plan_values import (
     once,
     texts,
     whole,
+    words,
 )
+from lmms_causal.matrix.words_of_the_run import refuse_words_of_the_run
 
 __all__ = ["Launch", "MatrixPlan", "Model", "Settings", "read_plan"]
 
@@ -162,7 +164,7 @@ def read_plan(path: Path) -> MatrixPlan:
         models=_models(path, data.get("models"), harness),
         interventions=interventions,
         tasks=texts(path, data.get("tasks"), "tasks"),
-        settings=_settings(path, mapping(path, data, "settings", _fields(Settings))),
+        settings=_settings(path, mapping(path, data, "settings", _fields(Settings)), harness),
         launch=_launch(path, mapping(path, data, "launch", _fields(Launch))),
         reference=reference,
         compare=compare,
@@ -190,23 +192,16 @@ def _model(path: Path, entry: Any, harness: str) -> Model:
     if not isinstance(entry, dict):
         raise UserError(f"{path}: models: {entry!r} is neither text nor a mapping with args")
     known_keys(path, entry, ("name", "model", "args"), "models: ")
-    given = entry.get("args") or {}
-    if isinstance(given, dict):
-        arguments = tuple(f"{name}={value}" for name, value in given.items())
-    else:
-        arguments = tuple(part.strip() for part in str(given).split(",") if part.strip())
-    for argument in arguments:
-        name, equals, _ = argument.partition("=")
-        if not equals or "," in argument:
-            raise UserError(f"{path}: models: args: {argument!r} is not name=value without commas")
-        if name == "interventions":
-            raise UserError(
-                f"{path}: models: args: {argument} belongs under the plan's key interventions"
-            )
-    pretrained = dict(argument.split("=", 1) for argument in arguments).get("pretrained", "")
     model = str(entry.get("model", "causal"))
+    arguments = arguments_of(path, entry.get("args"))
+    pretrained = arguments.get("pretrained", "")
+    if not pretrained and model in OURS and "base" not in arguments:
+        raise UserError(
+            f"{path}: models: {entry.get('name') or entry.get('args')!r} has no pretrained=; "
+            "inside [...] quote an entry that holds commas, or write {args: {pretrained: MODEL}}"
+        )
     name = str(entry.get("name") or Path(pretrained).name or model)
-    return Model(name, model, arguments)
+    return Model(name, model, tuple(f"{key}={value}" for key, value in arguments.items()))
 
 
 def _interventions(path: Path, value: Any) -> tuple[tuple[str, str], ...]:
@@ -226,9 +221,8 @@ def _interventions(path: Path, value: Any) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def _settings(path: Path, given: dict[str, Any]) -> Settings:
+def _settings(path: Path, given: dict[str, Any], harness: str) -> Settings:
     where = "settings: "
-    words = given.get("arguments") or ()
     if given.get("gen_kwargs") is not None:
         kwargs = given["gen_kwargs"]
         if isinstance(kwargs, dict):
@@ -238,20 +232,14 @@ def _settings(path: Path, given: dict[str, Any]) -> Settings:
         whole(path, given, name, least, where)
     if given.get("limit") is not None:
         given["limit"] = documents(given["limit"], f"{path}: settings: limit: {given['limit']!r}")
-    given["arguments"] = tuple(shlex.split(words) if isinstance(words, str) else map(str, words))
-    for word in given["arguments"]:
-        if word.partition("=")[0] in ("--use_cache", "--output_path", "--log_samples", "--tasks"):
-            raise UserError(
-                f"{path}: settings: arguments: {word} is set by the run; leave it out "
-                "(answers are kept in each cell's journal)"
-            )
+    given["arguments"] = words(path, given, "arguments", where)
+    refuse_words_of_the_run(path, given["arguments"], harness)
     return Settings(**{name: value for name, value in given.items() if value is not None})
 
 
 def _launch(path: Path, given: dict[str, Any]) -> Launch:
     whole(path, given, "processes", 1, "launch: ")
-    command = given.get("command") or ()
-    words = tuple(shlex.split(command) if isinstance(command, str) else map(str, command))
-    if words and given.get("processes", 1) != 1:
+    command = words(path, given, "command", "launch: ")
+    if command and given.get("processes", 1) != 1:
         raise UserError(f"{path}: launch: give processes or command, not both")
-    return Launch(given.get("processes") or 1, words)
+    return Launch(given.get("processes") or 1, command)

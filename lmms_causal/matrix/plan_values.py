@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lmms_causal.errors import UserError, nearest
 
-__all__ = ["documents", "known_keys", "mapping", "number", "once", "texts", "whole"]
+__all__ = ["documents", "known_keys", "mapping", "number", "once", "texts", "whole", "words"]
 
 
 def known_keys(path: Path, data: Mapping[Any, Any], known: tuple[str, ...], within: str) -> None:
@@ -86,5 +87,26 @@ def number(
         return None
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not least <= value < math.inf:
-        raise UserError(f"{path}: {where}{name}: {value!r} is not a number from {least:g} on")
+        low = f" from {least:g} on" if least > -math.inf else ""
+        raise UserError(f"{path}: {where}{name}: {value!r} is not a number{low}")
     return value
+
+
+def words(path: Path, given: Mapping[str, Any], name: str, where: str) -> tuple[str, ...]:
+    """Return the words of a command line, given as a text or as a list of words.
+
+    Raises:
+        UserError: something else, such as a bare number; a quote that is not closed.
+    """
+    value = given.get(name)
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        try:
+            return tuple(shlex.split(value))
+        except ValueError as error:
+            reason = str(error).lower()
+            raise UserError(f"{path}: {where}{name}: {value!r}: {reason}; close it") from None
+    if not isinstance(value, list) or not all(isinstance(it, (str, int, float)) for it in value):
+        raise UserError(f"{path}: {where}{name}: {value!r} is neither a text nor a list of words")
+    return tuple(map(str, value))

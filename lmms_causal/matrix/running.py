@@ -18,6 +18,7 @@ from lmms_causal.matrix.files import clear_away, digest_file, read_json, unwrita
 from lmms_causal.matrix.journal import ATTEMPT, new_attempt
 from lmms_causal.matrix.locking import Lock
 from lmms_causal.matrix.progress import Measured, Progress, Reader, duration
+from lmms_causal.matrix.sources import Sources
 
 __all__ = ["Outcome", "is_done", "run_cells"]
 
@@ -113,7 +114,9 @@ def _run(
 ) -> str | None:
     """Evaluate one cell; returns why it failed, or None."""
     _clear(cell)
-    write_json(cell.folder / "cell.json", {**cell.identity, "command": cell.command()})
+    sources = Sources().of(cell)  # before the harness reads them: a change meanwhile shows later
+    about = {**cell.identity, "command": cell.command(), "sources": sources}
+    write_json(cell.folder / "cell.json", about)
     reader = Reader(cell.folder / "journal")
     environment = {
         **os.environ,
@@ -154,7 +157,9 @@ def _run(
     progress.estimates.add(Measured(cell, reader.documents, answering, seconds - answering))
     attempts = len({file.name.partition(".")[0] for file in (cell.folder / "journal").glob("*")})
     done = {"files": files, "attempts": attempts, "seconds": round(seconds, 3)}
-    write_json(cell.folder / "done.json", {**done, "answered_now": reader.answered})
+    write_json(
+        cell.folder / "done.json", {**done, "answered_now": reader.answered, "sources": sources}
+    )
     progress.say(
         f"[{number}] {cell.title}: done, {reader.known + reader.answered} answers"
         + (f" ({reader.known} kept from before)" if reader.known else "")

@@ -11,7 +11,7 @@ from pathlib import Path
 from lmms_causal.errors import UserError, nearest
 from lmms_causal.tasks import roots
 
-__all__ = ["check_names", "names_in"]
+__all__ = ["check_names", "is_task_file", "names_in", "names_of"]
 
 _PACKAGES = {"lmms-eval": "lmms_eval", "lm-eval": "lm_eval"}
 _KEY = r"^[ \t-]*[\"']?(?:task|group|tag)[\"']?[ \t]*:"
@@ -25,15 +25,23 @@ def names_in(root: Path) -> frozenset[str]:
     """Return every name that a task file under `root` gives to a task, a group or a tag."""
     found: set[str] = set()
     for file in root.rglob("*"):
-        # templates that task files include, where many tags are, have other endings or none
-        if not ("yaml" in file.name or file.suffix in ("", ".yml")) or not file.is_file():
-            continue
-        text = file.read_text(encoding="utf-8", errors="replace")
-        found.update(_NAME.findall(text))
-        for block in _LIST.findall(text):
-            found.update(line.strip(" \t-\"'") for line in block.splitlines())
-        for block in _INLINE.findall(text):
-            found.update(name.strip(" \"'") for name in block.split(","))
+        if is_task_file(file):
+            found |= names_of(file.read_text(encoding="utf-8", errors="replace"))
+    return frozenset(found)
+
+
+def is_task_file(file: Path) -> bool:
+    """Whether a file may define tasks; templates that they include have other endings or none."""
+    return ("yaml" in file.name or file.suffix in ("", ".yml")) and file.is_file()
+
+
+def names_of(text: str) -> frozenset[str]:
+    """Return every name that the text of a task file gives to a task, a group or a tag."""
+    found = set(_NAME.findall(text))
+    for block in _LIST.findall(text):
+        found.update(line.strip(" \t-\"'") for line in block.splitlines())
+    for block in _INLINE.findall(text):
+        found.update(name.strip(" \"'") for name in block.split(","))
     return frozenset(found)
 
 

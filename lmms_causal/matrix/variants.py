@@ -56,7 +56,7 @@ def expand(
     Raises:
         UserError: a bad spec, an unknown method or parameter, a value the method refuses.
     """
-    variants = [_variant(label, spec) for label, spec in interventions]
+    variants = [_named(label, spec) for label, spec in interventions]
     notes = []
     originals = list(variants)
     for text in sensitivity:
@@ -71,6 +71,25 @@ def expand(
                     "could be randomised (or has a control already)"
                 )
     return _distinct(variants), notes
+
+
+def _named(label: str, text: str) -> Variant:
+    """An intervention of the plan, unless its name says that it is another one.
+
+    Methods without their parameters, as ``vcd`` for ``vcd(alpha=2)``, are a name like any other.
+    """
+    variant = _variant(label, text)
+    try:
+        said, meant = parse(label), parse(text)
+    except UserError:  # the name is no spec
+        return variant
+    names = [[_name(method) for method in spec.methods] for spec in (said, meant)]
+    if str(said) != str(meant) and ("(" in label or names[0] != names[1]):
+        raise UserError(
+            f"interventions: {label!r} is the name of {text}, and reads as another intervention; "
+            "choose a name that is no spec"
+        )
+    return variant
 
 
 def _variant(label: str, text: str, **more: object) -> Variant:

@@ -19,6 +19,7 @@ from lmms_eval.utils import simple_parse_args_string
 from lmms_causal.command_line import one_line_errors
 from lmms_causal.errors import UserError
 from lmms_causal.interventions.spec import parse
+from lmms_causal.models.argument_text import check_text, refuse_batch_size
 from lmms_causal.models.arguments import Arguments
 from lmms_causal.models.checking import CheckedPrompts, check_prompts
 from lmms_causal.models.cost import Cost
@@ -51,9 +52,11 @@ class _Factory:
         """Build the model from ``--model_args``, or the wrapper that ``base`` names, with our plan.
 
         Raises:
-            UserError: an unknown argument, a bad spec, an unknown base or checkpoint.
+            UserError: an unknown or doubled argument, a bad spec, an unknown base or checkpoint.
         """
+        check_text(arg_string)
         arguments = simple_parse_args_string(arg_string)
+        refuse_batch_size(arguments, additional_config)
         arguments.update({k: v for k, v in (additional_config or {}).items() if v is not None})
         base = arguments.pop("base", None)
         if base is None:

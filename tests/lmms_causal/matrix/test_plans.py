@@ -14,6 +14,7 @@ from lmms_causal.matrix.cells import cells_of
 from lmms_causal.matrix.plan import read_plan
 from lmms_causal.matrix.task_names import check_names
 from lmms_causal.matrix.variants import expand
+from lmms_causal.matrix.words_of_the_run import refuse_words_of_the_run
 
 PLAN = """\
 models:
@@ -83,7 +84,7 @@ def test_a_sensitivity_curve_is_one_flag(tmp_path):
 
 
 def test_negative_controls_are_one_flag_and_say_where_there_is_none():
-    plans = [("none", "none"), ("vcd", "vcd"), ("re2", "re2"), ("off", "vcd(alpha=0)")]
+    plans = [("none", "none"), ("vcd", "vcd"), ("re2", "re2"), ("weak", "vcd(alpha=0)")]
     variants, notes = expand(plans, controls=2)
     controls = [v for v in variants if v.control_of]
     assert [v.label for v in controls] == ["vcd+control0", "vcd+control1"]
@@ -91,7 +92,7 @@ def test_negative_controls_are_one_flag_and_say_where_there_is_none():
         "noise_control(seed=0)",
         "noise_control(seed=1)",
     ]
-    assert [note.partition(":")[0] for note in notes] == ["re2", "off"]
+    assert [note.partition(":")[0] for note in notes] == ["re2", "weak"]
 
 
 @pytest.mark.parametrize(
@@ -117,6 +118,25 @@ def test_negative_controls_are_one_flag_and_say_where_there_is_none():
         (("by: stratum", "family: all"), "family: 'all' is none of report, metric"),
         (("by: stratum", "margin: some"), "margin: 'some' is not a number"),
         (("by: stratum", "level: 95"), "compare: level 95: give the coverage as a share"),
+        (("by: stratum", "by: 5"), "compare: by: 5 is no list of names"),
+        (("by: stratum", "cluster: [a]"), "compare: cluster: ['a'] is no field's name"),
+        (("by: stratum", "seed: -1"), "seed: -1 is not a whole number from 0 on"),
+        (("--force_simple", "5"), "settings: arguments: 5 is neither a text nor a list of words"),
+        (("--force_simple", '"\'"'), 'settings: arguments: "\'": no closing quotation; close it'),
+        (("compare:", "launch: {command: 5}\ncompare:"), "launch: command: 5 is neither a text"),
+        (("compare:", "launch: {command: '\"'}\ncompare:"), "launch: command: '\"': no closing"),
+        (("--force_simple", "--model other"), "--model is set by the run; write models: of the"),
+        (("--force_simple", "--seed=3"), "--seed=3 is set by the run; write settings: seed:"),
+        (("--force_simple", "--config x"), "--config is set by the run; leave it out"),
+        (("--force_simple", "--out /x"), "--out is set by the run; leave it out (every cell has"),
+        (("--force_simple", "-b8"), "-b8 is set by the run; write settings: batch_size:"),
+        (("dtype: float32", "' interventions': vcd"), "interventions=vcd belongs under the plan's"),
+        (("dtype: float32", "batch_size: 4"), "batch_size=4 belongs under the plan's key settings"),
+        (("dtype: float32", "' pretrained': a"), "models: args: pretrained is there twice"),
+        (("- pretrained=other/model", "- dtype=float32"), "'dtype=float32' has no pretrained=;"),
+        (("name: twice", "name: none "), "'none' is there twice"),
+        (("[none, vcd(alpha=1.0), {name: twice", "[{name: none"), "'none' is the name of re2, and"),
+        (("name: twice", "name: vcd(alpha=2)"), "'vcd(alpha=2)' is the name of re2, and reads as"),
     ],
 )
 def test_mistakes_are_one_line_before_anything_is_loaded(plan, capsys, tmp_path, change, message):
@@ -125,6 +145,62 @@ def test_mistakes_are_one_line_before_anything_is_loaded(plan, capsys, tmp_path,
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and message in line
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("price", ["-3", "nan", "inf"])
+def test_an_impossible_price_is_refused(plan, capsys, tmp_path, price):
+    assert main(["run", str(plan()), "--dry-run", "--price-per-hour", price]) == 2
+    assert capsys.readouterr().err == f"error: --price-per-hour {price}: take a number from 0 on\n"
+
+
+@pytest.mark.parametrize("harness", ["lmms-eval", "lm-eval"])
+def test_no_way_to_write_an_option_of_the_run_is_left(plan, harness):
+    """Every option of a harness's parser that a cell's command has, shortened in every way."""
+    taken = {"--model", "--model_args", "--tasks", "--batch_size", "--limit", "--seed", "--device"}
+    taken |= {"--gen_kwargs", "--num_fewshot", "--include_path", "--log_samples", "--output_path"}
+    taken |= {"--use_cache", "--config"}
+    actions = parser_of(harness)._actions
+    longs = [option for action in actions for option in action.option_strings if option[1] == "-"]
+    for action in actions:
+        if not taken & set(action.option_strings):
+            for option in action.option_strings:
+                refuse_words_of_the_run(plan(), [option, f"{option}=1"], harness)
+            continue
+        for option in action.option_strings:
+            written = [option]
+            if option.startswith("--"):
+                starts = [option[:length] for length in range(3, len(option))]
+                written += [it for it in starts if sum(o.startswith(it) for o in longs) == 1]
+            for word in written:
+                with pytest.raises(UserError, match="is set by the run"):
+                    refuse_words_of_the_run(plan(), [f"{word}=1"], harness)
+
+
+def parser_of(harness):
+    if harness == "lm-eval":
+        from lm_eval._cli.harness import HarnessCLI
+
+        return HarnessCLI()._subparsers.choices["run"]
+    import argparse
+
+    from lmms_eval import __main__ as command
+
+    made = []
+
+    def parse_args(self, *_):
+        made.append(self)
+        raise SystemExit
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+        command.parse_eval_args()
+    return made[0]
+
+
+def test_methods_without_their_parameters_are_a_name(plan):
+    text = PLAN.replace("name: twice, spec: re2", "name: vcd, spec: vcd(alpha=2)")
+    labels = [it.label for it in expand(read_plan(plan(text)).interventions)[0]]
+    assert labels == ["none", "vcd(alpha=1.0)", "vcd"]
 
 
 @pytest.mark.parametrize(

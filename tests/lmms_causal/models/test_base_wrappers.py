@@ -143,6 +143,7 @@ class TestLmmsEval:
         with pytest.raises(UserError, match="decord") as caught:
             lmms(Causal, saved("llava"), "llava_hf")
         assert "\n" not in str(caught.value)
+        assert "pip install 'lmms-causal[wrappers]'" in str(caught.value)
 
     def test_what_its_constructor_refuses_is_one_line(self, wrapper):
         name, folder = wrapper

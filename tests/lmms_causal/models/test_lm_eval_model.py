@@ -351,3 +351,22 @@ class TestArguments:
         assert Causal.create_from_arg_obj(
             {"pretrained": saved("llama"), "torch_dtype": "float32", "token": None}
         )
+
+
+@pytest.mark.parametrize("cls, name", [(Causal, "llama"), (CausalMultimodal, "llava")])
+@pytest.mark.parametrize(
+    "argument, said",
+    [
+        ("adapter", "in lm-eval write peft="),
+        ("system_prompt", "--system_instruction"),
+        ("chat_template", "--apply_chat_template"),
+        ("num_frames", "lm-eval has none like it"),
+        ("max_patches", "lm-eval has none like it"),
+    ],
+)
+def test_arguments_of_lmms_eval_are_refused_with_their_counterpart(
+    saved, cls, name, argument, said, monkeypatch
+):
+    monkeypatch.setattr("transformers.PreTrainedModel.from_pretrained", None)
+    with pytest.raises(UserError, match=f"'{argument}' is lmms-eval's; .*{said}"):
+        made(cls, saved(name), **{argument: "x"})

@@ -48,8 +48,9 @@ def choice(doc_id, index, continuation):
     )
 
 
-def made(cls, arguments):
-    model = cls.create_from_arg_string(arguments, {"batch_size": 1, "device": "cpu"})
+def made(cls, arguments, batch_size=1):
+    harness = {"batch_size": batch_size, "device": "cpu"}
+    model = cls.create_from_arg_string(arguments, harness)
     model.task_dict["toy"] = {"test": DOCS}
     return model
 
@@ -111,7 +112,7 @@ def test_repeats_of_a_document_are_sampled_apart_and_reproducibly(saved):
     arguments = f"pretrained={saved('llava')}"
     first = texts(made(Causal, arguments).generate_until(requests))
     assert len(set(first)) == 4
-    batched = made(Causal, f"{arguments},batch_size=4")
+    batched = made(Causal, arguments, batch_size=4)
     reordered = texts(batched.generate_until(requests[2:] + requests[:2]))
     assert reordered == first[2:] + first[:2]
     assert texts(made(Causal, f"{arguments},seed=1").generate_until(requests)) != first

@@ -110,3 +110,13 @@ def test_arguments_reach_checkpoint_processor_and_model(saved):
     assert (arguments.batch_size, arguments.seed) == (4, 7)
     assert arguments.checkpoint.place() == available_device()
     assert arguments.encoder().processor.image_processor.size["shortest_edge"] == 784
+
+
+@pytest.mark.parametrize("name", ["lmms-causal/tiny-lava", "lmms-causal/tinyllava"])
+def test_the_bundled_model_misspelt_is_told_without_asking_the_hub(name, monkeypatch):
+    def asked(*_, **__):
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", asked)
+    with pytest.raises(UserError, match="did you mean 'lmms-causal/tiny-llava', which is bundled"):
+        Causal.create_from_arg_string(f"pretrained={name}", None)
