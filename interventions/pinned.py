@@ -45,7 +45,10 @@ def read_pinned(reference: str, written: str, kind: str, owner: str = "") -> byt
     try:
         content = Path(name).expanduser().read_bytes()
     except OSError as error:
-        raise UserError(f"{owner}{written}{name}: cannot read the {kind}: {error}") from None
+        raise UserError(
+            f"{owner}{written}{name}: cannot read the {kind} ({error.strerror}); give the path "
+            f"of a file, as {written}FILE#DIGEST"
+        ) from None
     digest = _digest(content)
     if pinned != digest:
         found = f"has content #{digest}, not #{pinned}" if pinned else "must be pinned"

@@ -157,6 +157,11 @@ def _build(name: str, arguments: Mapping[str, Any]) -> Any:
     known = registry.parameters(cls)
     values = {}
     for parameter, value in arguments.items():
+        if joined := re.search(rf",\s*(?:{'|'.join(known)})\s*=", str(value)):
+            raise UserError(
+                f"intervention {name}: {parameter}={value}: separate parameters by ';', not ',', "
+                f"as in {name}({parameter}={str(value)[: joined.start()]};...)"
+            )
         if parameter not in known:
             raise UserError(
                 f"intervention {name}: unknown parameter {parameter!r}"

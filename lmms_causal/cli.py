@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except Mistaken as mistake:
-        print(mistake, file=sys.stderr)
+        mistake.tell()
         return 2
     except BrokenPipeError:  # the reader of a pipe, such as head, has gone
         sys.stderr.close()

@@ -10,12 +10,36 @@ from typing import Any, TypeVar
 
 from lmms_causal.errors import UserError
 
-__all__ = ["one_line_errors", "under_a_command_line"]
+__all__ = ["Mistaken", "one_line_errors", "under_a_command_line"]
 
 _SCRIPTS = {"lmms-eval", "lm-eval", "lm_eval", "lmms-causal"}
 _PACKAGES = {"lmms_eval", "lm_eval", "lmms_causal"}
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class Mistaken(SystemExit):
+    """A user's mistake that ends the process with exit code 2.
+
+    Python prints a message only with exit code 1, so under a harness's command it is printed here.
+    Ours may still go on, as a report does without a task, so its ``main`` prints the line.
+    """
+
+    def __init__(self, line: str) -> None:
+        super().__init__(2)
+        self.line = line
+        self._told = False
+        if Path(sys.argv[0]).stem != "lmms-causal":
+            self.tell()
+
+    def tell(self) -> None:
+        """Print the line, unless that is done."""
+        if not self._told:
+            print(self.line, file=sys.stderr, flush=True)
+            self._told = True
+
+    def __str__(self) -> str:
+        return self.line
 
 
 def under_a_command_line() -> bool:
@@ -30,12 +54,12 @@ def under_a_command_line() -> bool:
 
 
 def one_line_errors(function: _Function) -> _Function:
-    """Let a :class:`UserError` end a command with its one line and a non-zero exit code.
+    """Let a :class:`UserError` end a command with its one line and exit code 2.
 
     lmms-eval's command line catches every exception, prints a traceback, and exits with 0. Before
     that it builds a dataset five times, two seconds apart, and hides the reason in a RetryError;
     some of its wrappers turn any exception into an empty answer. ``SystemExit`` is no
-    ``Exception``: it passes all of these and is printed as one line.
+    ``Exception``: it passes all of these.
     """
 
     @functools.wraps(function)
@@ -45,6 +69,6 @@ def one_line_errors(function: _Function) -> _Function:
         except UserError as error:
             if not under_a_command_line():
                 raise
-            raise SystemExit(f"error: {error}") from None
+            raise Mistaken(f"error: {error}") from None
 
     return wrapped  # type: ignore[return-value]

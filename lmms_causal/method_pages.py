@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, Field, dataclass, fields
 from textwrap import dedent
 from types import UnionType
@@ -122,13 +123,26 @@ def page(name: str) -> str:
         f"# {name}",
         markdown(read_page.summary),
         markdown(read_page.introduction),
-        f"With every default spelled out: `interventions={parse(registry.example(name))}`",
+        _spelled_out(name),
     ]
     for title, text in read_page.sections.items():
         parts += [f"## {title}", markdown(text)]
         if title == "Equations":
             parts += ["## Parameters", _parameters(read_page), "## Composition", _composition(name)]
     return _joined(parts)
+
+
+def _spelled_out(name: str) -> str:
+    """The canonical specs of a method: by its bare name, and of its example if it has one."""
+    example = registry.example(name)
+    lines = []
+    if example != name:
+        lines.append(
+            f"An example, with every parameter spelled out: `interventions={parse(example)}`"
+        )
+    with suppress(UserError):  # what has no meaning without parameters is refused
+        lines.append(f"With every default spelled out: `interventions={parse(name)}`")
+    return "\n\n".join(lines)
 
 
 def index(obstacles: Mapping[str, Obstacles]) -> str:

@@ -68,14 +68,17 @@ def _extend_task_search() -> None:
     def initialize_tasks(
         self: Any, include_path: str | list[str] | None = None, include_defaults: bool = True
     ) -> Any:
-        from lmms_causal.run_checks import check_tasks
+        from lmms_causal.run_checks import check_model, check_tasks
         from lmms_causal.tasks import roots
 
         one = isinstance(include_path, (str, os.PathLike))
         given = [str(include_path)] if one else list(include_path or [])
         paths = [*given, str(roots("lmms-eval"))]  # built-ins win, then the user's own, then ours
-        if getattr(self, "model_name", None) in MODELS:
+        model = getattr(self, "model_name", None)
+        if model in MODELS:
             check_tasks(self)
+        elif isinstance(model, str):
+            check_model(model)
         return original(self, include_path=paths, include_defaults=include_defaults)
 
     initialize_tasks.extended_by_lmms_causal = True  # type: ignore[attr-defined]

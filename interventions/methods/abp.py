@@ -44,6 +44,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from lmms_causal.errors import UserError
 from lmms_causal.interventions.adapter import ModelAdapter
 from lmms_causal.interventions.attention.edits import AttentionEdit, Close, Where
 from lmms_causal.interventions.attention.layout import Layout
@@ -65,6 +66,7 @@ class ABP:
     Attributes:
         full: layers in which the predicting tokens see everything, such as ``15-16``, counted from
             0, ends included; ``17-`` goes on to the last layer. None: no such layers.
+            One of ``full`` and ``alone`` must name some.
         alone: layers in which they see the first token and themselves only. None: no such layers.
     """
 
@@ -74,12 +76,17 @@ class ABP:
     alone: str | None = None
 
     def __post_init__(self) -> None:
+        if self.full is None and self.alone is None:
+            raise UserError(
+                "intervention abp: full=None and alone=None name no layer; write e.g. "
+                "abp(full=15-16;alone=17-)"
+            )
         for name in ("full", "alone"):
             if getattr(self, name) is not None:
                 self.layers(name, 0)
 
     def plan(self) -> Plan:
-        """Columns closed, in the layers of each kind; nothing without layers."""
+        """Columns closed, in the layers of each kind."""
         edits = []
         if self.full is not None:
             at = Where(self.peeking, queries=~PREDICTING, keys=~BOS)
@@ -87,7 +94,7 @@ class ABP:
         if self.alone is not None:
             at = Where(self.not_peeking, keys=~BOS)
             edits.append(AttentionEdit(Close(others), at))
-        return Plan(attention=tuple(edits), requirements=(self.obstacle,)) if edits else Plan()
+        return Plan(attention=tuple(edits), requirements=(self.obstacle,))
 
     def peeking(self, depth: int) -> Sequence[int]:
         """The layers of ``full``."""

@@ -25,7 +25,7 @@ template, and need not leave the prompt at hand out. Places count from the first
 that a template whose parts differ in length has places that mean different things. Visual tokens
 are one token, and are averaged as such. Tokens that the table has not met at a place are refused,
 or left alone with ``missing=skip``. Only the prompt is ablated, its last token too; ``queries``
-names other tokens. Without a table nothing is done.
+names other tokens.
 
 Published
 ---------
@@ -41,7 +41,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -57,6 +57,9 @@ from lmms_causal.interventions.registry import method
 
 __all__ = ["CAMA"]
 
+_STAND_IN = "FILE#DIGEST"
+_MAKE = "make one by lmms_causal.interventions.edits.expectations.state_means"
+
 
 @method
 @dataclass(frozen=True)
@@ -65,11 +68,14 @@ class CAMA:
 
     Attributes:
         layer: the last layer ablated, counted from 0.
-        table: the file of mean states with its digest, ``FILE#DIGEST``.
+        table: the file of mean states with its digest, ``FILE#DIGEST``. These very words stand for
+            a table, as in the example: the spec reads, and no model runs it.
         queries: the tokens ablated, a span of the prompt.
         missing: ``refuse`` tokens that the table has not met at their place, or ``skip`` (leave)
             them.
     """
+
+    example: ClassVar[str] = "cama(layer=14;table=FILE#DIGEST)"
 
     layer: int | None = None
     table: str | None = None
@@ -77,21 +83,19 @@ class CAMA:
     missing: Literal["refuse", "skip"] = "refuse"
 
     def __post_init__(self) -> None:
-        if (self.layer is None) != (self.table is None):
+        if self.layer is None or self.table is None:
             raise UserError(
                 f"intervention cama: layer={self.layer} and table={self.table} need each other; "
-                "give both, the table by file and digest"
+                f"{_MAKE} and write cama(layer=14;table={_STAND_IN})"
             )
-        if self.layer is not None and self.layer < 0:
+        if self.layer < 0:
             raise UserError(f"intervention cama: layer={self.layer} must be 0 or more")
         parse_span("cama", "queries", self.queries)
-        if self.table is not None:
+        if self.table != _STAND_IN:
             _loaded(self.table)
 
     def plan(self) -> Plan:
-        """Mean states behind every layer up to the one named; nothing without a table."""
-        if self.table is None:
-            return Plan()
+        """Mean states behind every layer up to the one named."""
         edit = ResidualEdit("cama", self.layers, self.averaged, counts_tokens=True)
         return Plan(residual=(edit,), requirements=(self.obstacle,))
 
@@ -130,6 +134,11 @@ class CAMA:
     def obstacle(self, adapter: ModelAdapter) -> str | None:
         """Why the method cannot run on a model, or None."""
         assert self.table is not None
+        if self.table == _STAND_IN:
+            return (
+                f"table={_STAND_IN} is no file; with a table of the model's own states it runs: "
+                f"{_MAKE}"
+            )
         layers = self.layers(adapter.depth)
         reason = beyond("layer", layers, adapter.depth, "decoder layers")
         return reason or _loaded(self.table).unfit(adapter, layers)

@@ -115,12 +115,15 @@ class Patch:
                     "has none"
                 )
         parse_span("patch", "queries", self.queries)
+        if self.image == "same" and self.find in (None, self.replace):
+            raise UserError(
+                f"intervention patch: with find={self.find}, replace={self.replace} and image=same "
+                "the other prompt is this one; write e.g. find=red;replace=blue, or image=blank"
+            )
 
     def plan(self) -> Plan:
-        """A pass of the other prompt, and its states put in; nothing if both prompts are one."""
+        """A pass of the other prompt, and its states put in."""
         words = self.find is not None and self.find != self.replace
-        if not words and self.image == "same":
-            return Plan()
         residual = self.at == "residual"
         probe = Probe(
             _PROBE,

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from lmms_causal.errors import UserError, nearest
 from lmms_causal.interventions.analysis.anchors import Rollout
+from lmms_causal.models.media import UNREADABLE
+from lmms_causal.tasks.pictures import truncation_is_an_error
 
-__all__ = ["Document", "read_documents"]
+__all__ = ["Document", "check_pictures", "read_documents"]
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,15 @@ def read_documents(file: Path) -> list[Document]:
     """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--documents {file}: cannot be read ({error})") from None
+    except OSError as error:
+        raise UserError(
+            f"--documents {file}: cannot be read ({error.strerror}); give the path of a file of "
+            "JSON lines"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"--documents {file}: is no text in UTF-8 ({error.reason}); give a file of JSON lines"
+        ) from None
     made = [
         _document(line, number, file) for number, line in enumerate(lines, start=1) if line.strip()
     ]
@@ -76,6 +87,25 @@ def read_documents(file: Path) -> list[Document]:
             raise UserError(f"--documents {file}: two documents have the id {document.id!r}")
         seen.add(document.id)
     return made
+
+
+def check_pictures(files: Iterable[str], where: str) -> None:
+    """Open every picture, and let go of it: before a model is loaded for nothing.
+
+    Raises:
+        UserError: one is missing or cannot be read; ``where`` says who names it.
+    """
+    for file in files:
+        if not Path(file).is_file():
+            raise UserError(f"{where} {file}: there is no such file; give the path of a picture")
+        try:
+            with truncation_is_an_error(), Image.open(file) as picture:
+                picture.load()
+        except UNREADABLE as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise UserError(
+                f"{where} {file}: is no picture that can be read ({reason}); replace the file"
+            ) from None
 
 
 def _document(line: str, number: int, file: Path) -> Document:

@@ -49,21 +49,31 @@ def add_parser(commands: Any) -> None:
         "--haystack", metavar="N,N", help="made-up texts of about N tokens with a needle to find"
     )
     what.add_argument("--effect", metavar="TASK", help="each head's effect on a task of lm-eval")
-    add("--image", metavar="FILE", action="append", default=[], help="shown with --prompt")
+    add(
+        "--image",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="shown with --prompt; may be repeated",
+    )
     add("--system", metavar="TEXT", help="system prompt, with --prompt")
     add("--response", metavar="TEXT", help="the answer to analyse, with --prompt")
     add("--generate", metavar="N", type=int, default=0, help="let the model answer, N tokens")
     add("--depths", metavar="N", type=int, default=5, help="places of a needle (default: 5)")
-    add("--seed", type=int, default=0, help="of the made-up texts")
+    add("--seed", type=int, default=0, help="of the made-up texts (default: 0)")
     add("--statistics", metavar="A,B", help="which analyses to make")
     add("--set", metavar="NAME=VALUE", action="append", default=[], help="number in a definition")
     add("--interventions", metavar="SPEC", help="analyse the model under these")
     add("--heads", metavar="L.H,...", default="all", help="with --effect (default: all)")
-    add("--ablation", choices=("zero", "uniform"), default="zero", help="with --effect")
+    add(
+        "--ablation",
+        choices=("zero", "uniform"),
+        default="zero",
+        help="with --effect (default: zero)",
+    )
     add("--metric", metavar="NAME", help="with --effect (default: the task's first)")
-    add("--harness", choices=("lm-eval",), default="lm-eval", help="with --effect")
     add("--limit", metavar="N", type=int, help="documents, with --effect")
-    add("--batch-size", metavar="N", type=int, default=1, help="with --effect")
+    add("--batch-size", metavar="N", type=int, default=1, help="with --effect (default: 1)")
     add("--apply-chat-template", action="store_true", help="with --effect, of a text model")
     add("--output", metavar="DIR", type=Path, help="write tables and records here")
     add("--pictures", action="store_true", help="draw them too; needs Matplotlib")
@@ -87,12 +97,14 @@ def _run(arguments: argparse.Namespace) -> int:
     names = None
     if arguments.statistics is not None:
         names = list(chosen([it.strip() for it in arguments.statistics.split(",") if it.strip()]))
-    given = _documents(arguments)
     template = model_options.chat_template(arguments)
+    given = _documents(arguments)
+    if given is None:
+        given = _haystacks(arguments, checkpoint.load_readers()[0])
     subject = Subject.load(checkpoint, arguments.interventions, template)
     results = analyse(
         subject,
-        given if given is not None else _haystacks(arguments, subject.encoder.tokenizer),
+        given,
         names=names,
         settings=settings,
         max_new_tokens=arguments.generate,
@@ -127,6 +139,10 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UserError("--response is the answer, and --generate makes one; use one of them")
     if arguments.generate < 0 or arguments.batch_size < 1:
         raise UserError("--generate takes 0 or more tokens, --batch-size 1 or more rows")
+    if arguments.haystack is not None:
+        _lengths(arguments.haystack)
+        if arguments.depths < 1:
+            raise UserError(f"--depths {arguments.depths}: take 1 or more places of the needle")
     if arguments.pictures:
         if arguments.output is None:
             raise UserError("--pictures are written to a folder; add --output DIR")
@@ -136,10 +152,16 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _documents(arguments: argparse.Namespace) -> Any:
-    from lmms_causal.attend.documents import Document, read_documents
+    """What is asked, every picture looked at; None if it is to be made up."""
+    from lmms_causal.attend.documents import Document, check_pictures, read_documents
 
+    for file in arguments.image:
+        check_pictures([file], "--image")
     if arguments.documents is not None:
-        return read_documents(arguments.documents)
+        documents = read_documents(arguments.documents)
+        for document in documents:
+            check_pictures(document.images, f"--documents {arguments.documents}: {document.id}:")
+        return documents
     if arguments.prompt is None:
         return None
     return [
@@ -156,10 +178,14 @@ def _documents(arguments: argparse.Namespace) -> Any:
 def _haystacks(arguments: argparse.Namespace, tokenizer: Any) -> Any:
     from lmms_causal.attend.haystack import haystacks
 
-    lengths = [it.strip() for it in arguments.haystack.split(",")]
-    if not all(it.isdigit() for it in lengths):
-        raise UserError(f"--haystack {arguments.haystack}: give lengths in tokens, as in 512,1024")
-    return haystacks(tokenizer, [int(it) for it in lengths], arguments.depths, arguments.seed)
+    return haystacks(tokenizer, _lengths(arguments.haystack), arguments.depths, arguments.seed)
+
+
+def _lengths(text: str) -> list[int]:
+    lengths = [it.strip() for it in text.split(",")]
+    if not all(it.isdecimal() for it in lengths):
+        raise UserError(f"--haystack {text}: give lengths in tokens, as in 512,1024")
+    return [int(it) for it in lengths]
 
 
 def _effects(arguments: argparse.Namespace, checkpoint: Any) -> int:
@@ -168,7 +194,17 @@ def _effects(arguments: argparse.Namespace, checkpoint: Any) -> int:
     from lmms_causal.attend.writing import write_effects
     from lmms_causal.interventions.attention.heads import parse_heads
 
-    heads = parse_heads("attend", "--heads", arguments.heads)
+    try:
+        heads = parse_heads("attend", "--heads", arguments.heads)
+    except UserError as error:
+        raise UserError(
+            str(error).removeprefix("intervention attend: ").replace("=", " ", 1)
+        ) from None
+    text = checkpoint.config().get_text_config()
+    layers = getattr(text, "num_hidden_layers", None)
+    in_layer = getattr(text, "num_attention_heads", None)
+    if layers and in_layer and (reason := heads.beyond(layers, in_layer)) is not None:
+        raise UserError(f"--heads {arguments.heads}: {reason}")
     run, subject = lm_eval_scores(
         checkpoint,
         arguments.effect,

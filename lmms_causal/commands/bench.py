@@ -65,7 +65,7 @@ def add_parser(commands: Any) -> None:
         nargs="+",
         action=_More,
         default=["causal", "window(256)"],
-        help="patterns",
+        help="patterns (default: causal 'window(256)')",
     )
     add(
         "--length",
@@ -74,7 +74,7 @@ def add_parser(commands: Any) -> None:
         action=_More,
         type=int,
         default=[1024, 2048],
-        help="keys",
+        help="keys (default: 1024 2048)",
     )
     add(
         "--dtype",
@@ -82,7 +82,7 @@ def add_parser(commands: Any) -> None:
         nargs="+",
         action=_More,
         default=["float32"],
-        help="float32, bfloat16, float16",
+        help="float32, bfloat16, float16 (default: float32)",
     )
     add(
         "--backend",
@@ -97,7 +97,8 @@ def add_parser(commands: Any) -> None:
         nargs="+",
         action=_More,
         default=["causal-self"],
-        help="causal-self, causal-cross, noncausal-self, noncausal-cross, or all",
+        help="causal-self, causal-cross, noncausal-self, noncausal-cross, or all (default: "
+        "causal-self)",
     )
     add("--queries", metavar="M", type=int, default=64, help="in the cross kinds (default: 64)")
     add("--heads", metavar="H", type=int, default=8, help="query heads (default: 8)")
@@ -113,9 +114,15 @@ def add_parser(commands: Any) -> None:
         help="where a picture or "
         "question is, for patterns that ask; NAME:START:ROWSxCOLUMNS gives a grid",
     )
-    add("--threads", metavar="T", type=int, default=1, help="with more than one, wall time")
+    add("--threads", metavar="T", type=int, default=1, help="more than one: wall time (default: 1)")
     add("--repeats", metavar="R", type=int, default=7, help="turns, at most (default: 7)")
-    add("--seconds", metavar="S", type=float, default=10.0, help="for the turns of a case")
+    add(
+        "--seconds",
+        metavar="S",
+        type=float,
+        default=10.0,
+        help="for the turns of a case (default: 10)",
+    )
     add("--fit", action="store_true", help="fit each backend's cost model and predict by it")
     add("--json", metavar="OUT", type=Path, help="write all numbers here")
     add("--plot", metavar="OUT", type=Path, help="draw curves here, .png or .svg")
@@ -263,9 +270,21 @@ def _cases(arguments: argparse.Namespace) -> list[Case]:
                         arguments.batch,
                         regions,
                     )
-                    pattern.check(case.context)
+                    _check_regions(text, pattern, case)
                     cases.append(case)
     return list(dict.fromkeys(cases))
+
+
+def _check_regions(text: str, pattern: AttentionPattern, case: Case) -> None:
+    try:
+        pattern.check(case.context)
+    except UserError as error:
+        if "no region" not in str(error):
+            raise
+        raise UserError(
+            f"--pattern {text}: {error}; say where it is by --region, as image:35:24x24 or "
+            "question:611:640"
+        ) from None
 
 
 def _pattern(text: str) -> AttentionPattern:

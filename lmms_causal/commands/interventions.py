@@ -13,13 +13,29 @@ from lmms_causal.interventions.spec import parse
 
 __all__ = ["add_parser", "pages", "write"]
 
+_EPILOG = """\
+examples:
+  lmms-causal interventions
+  lmms-causal interventions 're2+vcd(alpha=0.5;beta=0.1)'
+
+Exit code: 0, or 2 if there is no such intervention or a parameter is wrong.
+"""
+
 _WIDTH = max(map(len, registry.names()))
 
 
 def add_parser(commands: Any) -> None:
     """Add the sub-command."""
-    parser = commands.add_parser("interventions", help="list the interventions, or explain one")
-    parser.add_argument("name", nargs="?", help="a method, or a whole spec to check")
+    parser = commands.add_parser(
+        "interventions",
+        help="list the interventions, or explain one",
+        description="List the interventions, or explain one and check its parameters.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "name", nargs="?", help="a method, or a whole spec to check; without it: list them"
+    )
     parser.add_argument(
         "--write",
         metavar="DIR",

@@ -20,9 +20,13 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     add("model", metavar="MODEL", help="hub id, folder, or lmms-causal/tiny-llava (bundled)")
     add("--dtype", default="auto", help="torch dtype (default: the checkpoint's)")
     add("--device", help="e.g. cuda:1 or cpu (default: the best there is)")
-    add("--attn-implementation", metavar="NAME", help="e.g. sdpa or eager")
+    add(
+        "--attn-implementation",
+        metavar="NAME",
+        help="sdpa, eager, lmms_causal (our kernels) ... (default: the model's)",
+    )
     add("--trust-remote-code", action="store_true", help="run code that comes with the model")
-    add("--revision", default="main", help="branch, tag or commit on the hub")
+    add("--revision", default="main", help="branch, tag or commit on the hub (default: main)")
     add("--chat-template", metavar="FILE", type=Path, help="use instead of the model's own")
 
 

@@ -20,6 +20,13 @@ from lmms_causal.tasks import roots
 
 __all__ = ["add_parser", "install", "remove", "stub_folder"]
 
+_EPILOG = """\
+example:
+  lmms-causal stubs install && lmms-eval tasks list
+
+Exit code: 0, or 2 if lmms-eval is not installed or its folder cannot be written to.
+"""
+
 _MARKER = (
     "# written by `lmms-causal stubs install`; `lmms-causal stubs remove` deletes this folder\n"
 )
@@ -28,9 +35,16 @@ _MARKER = (
 def add_parser(commands: Any) -> None:
     """Add the sub-command."""
     parser = commands.add_parser(
-        "stubs", help="let `lmms-eval tasks`, `power`, the TUI and the server list our tasks"
+        "stubs",
+        help="let `lmms-eval tasks`, `power`, the TUI and the server list our tasks",
+        description="Write small files into lmms-eval's own folder that include ours, for the "
+        "commands that read nothing else, or delete them again.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("action", choices=["install", "remove"])
+    parser.add_argument(
+        "action", choices=["install", "remove"], help="write the files, or delete them"
+    )
     parser.set_defaults(run=_run)
 
 

@@ -22,6 +22,14 @@ from lmms_causal.tasks import __path__ as _tasks_path
 
 __all__ = ["Exported", "export"]
 
+_DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "cv2": "opencv-python",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+"""What pip calls a package, where that is not the name that is imported."""
+
 MODULE = "utils"
 """The module beside the task files; both harnesses call it that."""
 
@@ -35,7 +43,7 @@ class Exported:
     tasks: tuple[str, ...]
     groups: tuple[str, ...]
     packages: tuple[str, ...]
-    """What the code imports besides Python's own library."""
+    """What pip calls that which the code imports besides Python's own library."""
 
 
 def export(name: str, harness: str, folder: Path, *, everything: bool = False) -> Exported:
@@ -113,7 +121,7 @@ to. Made by lmms-causal {__version__}; the parts carry the names of the modules 
 def _require_empty(folder: Path) -> None:
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         what = "is a file" if folder.is_file() else "is not empty"
-        raise UserError(f"{folder} {what}; name a folder that is not there yet")
+        raise UserError(f"{folder} {what}; name a folder that is empty or not there")
 
 
 def _packages(source: str) -> tuple[str, ...]:
@@ -123,7 +131,8 @@ def _packages(source: str) -> tuple[str, ...]:
             found.add((node.module or "").partition(".")[0])
         elif isinstance(node, ast.Import):
             found |= {alias.name.partition(".")[0] for alias in node.names}
-    return tuple(sorted(found - sys.stdlib_module_names))
+    modules = found - sys.stdlib_module_names
+    return tuple(sorted(_DISTRIBUTIONS.get(it, it.replace("_", "-")) for it in modules))
 
 
 def _require_loadable(path: Path, functions: dict[str, str]) -> None:

@@ -50,7 +50,7 @@ def page(
         harness: where to.
         groups: names of groups.
         tasks: names of tasks.
-        packages: what the code imports besides Python's own library.
+        packages: what pip calls that which the code imports besides Python's own library.
     """
     title, _, rest = readme.partition("\n")
     parts = [title, f"    {_RUN[harness].format(name=name)}", *_blocks(rest)]

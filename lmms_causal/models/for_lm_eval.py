@@ -23,6 +23,7 @@ from lm_eval.utils import simple_parse_args_string
 from lmms_causal.command_line import one_line_errors
 from lmms_causal.errors import UserError, nearest
 from lmms_causal.interventions.spec import parse
+from lmms_causal.models.argument_text import check_text, refuse_batch_size
 from lmms_causal.models.documents import document_keys
 from lmms_causal.models.intervening_lm_eval import IntervenedLM
 from lmms_causal.models.loading import Checkpoint, available_device
@@ -31,6 +32,19 @@ from lmms_causal.models.running_lm_eval import RunningLM
 from lmms_causal.models.turns import Prompt
 
 __all__ = ["Causal", "CausalMultimodal", "intervened"]
+
+_LMMS_EVAL_ONLY = "lm-eval has none like it, so leave it out, or run the task in lmms-eval"
+_OF_LMMS_EVAL = {
+    "adapter": "in lm-eval write peft=",
+    "chat_template": "in lm-eval use --apply_chat_template, which takes a template's name",
+    "do_image_splitting": "",
+    "max_patches": "",
+    "min_patches": "",
+    "num_frames": "",
+    "size": "",
+    "system_prompt": "in lm-eval use --system_instruction",
+}
+"""Arguments of our model in lmms-eval that lm-eval's have not, and what to use instead."""
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +57,12 @@ class _Factory:
     def create_from_arg_string(
         cls, arg_string: str, additional_config: dict[str, Any] | None = None
     ) -> Any:
-        """Build the model from ``--model_args`` given as text."""
+        """Build the model from ``--model_args`` given as text.
+
+        Raises:
+            UserError: an argument without ``=`` or given twice, and as `create_from_arg_obj`.
+        """
+        check_text(arg_string or "")
         return cls.create_from_arg_obj(simple_parse_args_string(arg_string), additional_config)
 
     @classmethod
@@ -54,16 +73,18 @@ class _Factory:
         """Build the model from ``--model_args``, or the wrapper that ``base`` names, with our plan.
 
         Raises:
-            UserError: a bad spec, an unknown base or checkpoint, a text model for images.
+            UserError: a bad spec, an unknown base or checkpoint, a text model for images, a batch
+                size that lm-eval would overrule.
         """
         arguments = dict(arg_dict)
+        refuse_batch_size(arguments, additional_config)
         arguments.update({k: v for k, v in (additional_config or {}).items() if v is not None})
         base = arguments.pop("base", None)
         if not arguments.get("device"):  # lm-eval's default is cuda, also where there is none
             arguments["device"] = available_device()
         spec = parse(arguments.get("interventions"))
-        _check_names(arguments)
         made = cls if base is None else intervened(_registered(base))
+        _check_names(arguments, made)
         named = type(f"{made.__name__}[{spec}]", (made,), {"__module__": made.__module__})
         return named(**arguments)
 
@@ -210,14 +231,27 @@ def _registered(name: str) -> type:
     return model_registry.get(name)
 
 
-def _check_names(arguments: Mapping[str, Any]) -> None:
+def _check_names(arguments: Mapping[str, Any], made: type) -> None:
     """Refuse a misspelt argument: lm-eval hands what it does not know to the model's constructor.
 
     Names that do not all but equal one of ours or lm-eval's pass: ``from_pretrained`` takes many.
+    But those that only our model of lmms-eval has are refused with what lm-eval has instead.
+
+    Raises:
+        UserError: there is such an argument.
     """
     known = {"base", "interventions", "seed", "segment_regex", "attn_implementation"}
     for base in (HFLM, HFMultimodalLM):
         known.update(inspect.signature(base).parameters)
+    for cls in made.__mro__:  # what a wrapper of somebody else names is its own
+        if constructor := vars(cls).get("__init__"):
+            known.update(inspect.signature(constructor).parameters)
     for name in arguments:
-        if name not in known and (close := nearest(name, known, cutoff=0.88)):
+        if name in known:
+            continue
+        if name in _OF_LMMS_EVAL:
+            raise UserError(
+                f"model argument {name!r} is lmms-eval's; {_OF_LMMS_EVAL[name] or _LMMS_EVAL_ONLY}"
+            )
+        if close := nearest(name, known, cutoff=0.88):
             raise UserError(f"model argument {name!r} is unknown{close}")

@@ -26,6 +26,11 @@ from lmms_causal.segments import strip
 
 __all__ = ["intervened", "registered"]
 
+_INSTALL = (
+    "install what it needs (decord comes with `pip install 'lmms-causal[wrappers]'`, which takes "
+    "decord2)"
+)
+
 
 def intervened(base: type, arguments: dict[str, Any]) -> type:
     """Return a subclass of a registered Hugging Face wrapper that carries our plan.
@@ -129,15 +134,9 @@ def registered(name: str, *, simple: bool) -> type:
     try:
         return lmms_eval.models.get_model(name, force_simple=simple)
     except ImportError as error:
-        raise UserError(
-            f"base={name}: cannot be imported: {error}; install what it needs "
-            "(decord comes with `pip install lmms-eval[video-legacy]`)"
-        ) from error
+        raise UserError(f"base={name}: cannot be imported: {error}; {_INSTALL}") from error
     except ValueError as error:  # lmms-eval wraps import errors in this
-        raise UserError(
-            f"base={name}: {error}; install what it needs "
-            "(decord comes with `pip install lmms-eval[video-legacy]`)"
-        ) from error
+        raise UserError(f"base={name}: {error}; {_INSTALL}") from error
 
 
 def _rewritten(request: Instance, plan: Plan, simple: bool) -> Instance:

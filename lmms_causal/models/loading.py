@@ -16,7 +16,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from lmms_causal import tiny_llava
-from lmms_causal.errors import UserError
+from lmms_causal.errors import UserError, nearest
 from lmms_causal.interventions.attention.backend import register
 
 __all__ = ["Checkpoint", "available_device", "pad_left", "resolve"]
@@ -77,6 +77,11 @@ class Checkpoint:
             UserError: no such checkpoint, or none that can be reached.
         """
         source = resolve(self.pretrained)
+        if not Path(source).exists() and nearest(source, (tiny_llava.NAME,), cutoff=0.85):
+            raise UserError(
+                f"pretrained={self.pretrained}: there is no such folder (did you mean "
+                f"{tiny_llava.NAME!r}, which is bundled?)"
+            )
         try:
             return transformers.AutoConfig.from_pretrained(source, **self._common())
         except (OSError, ValueError) as error:
@@ -194,7 +199,15 @@ def _require_device(device: str) -> None:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"device={device}: {_first_line(error)}") from None
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise UserError(
+                f"device={device}: torch finds no CUDA GPU here; use cpu, or leave device out to "
+                "take what there is (with a GPU: see that its driver and a CUDA build of torch are "
+                "installed)"
+            ) from None
+        raise UserError(
+            f"device={device}: {_first_line(error)}; leave device out to take what there is"
+        ) from None
 
 
 def _require_adapter(adapter: str) -> None:

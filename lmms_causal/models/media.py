@@ -12,9 +12,9 @@ from PIL import Image
 from lmms_causal.errors import UserError
 from lmms_causal.tasks.pictures import truncation_is_an_error
 
-__all__ = ["Video", "open_picture", "open_video", "span_of"]
+__all__ = ["UNREADABLE", "Video", "open_picture", "open_video", "span_of"]
 
-_UNREADABLE = (
+UNREADABLE = (
     AttributeError,  # not a file at all
     OSError,
     SyntaxError,  # of PNG files
@@ -22,6 +22,7 @@ _UNREADABLE = (
     ValueError,
     Image.DecompressionBombError,
 )
+"""What Pillow raises for a file that is no picture, or half of one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ def open_picture(source: Any, key: str = "") -> Image.Image:
                 return source if source.mode == "RGB" else source.convert("RGB")
             with Image.open(source) as picture:
                 return picture.convert("RGB")
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         name = getattr(source, "filename", "") or source
         raise UserError(
             f"{key}: cannot read the image {name}: {error}; replace the file"

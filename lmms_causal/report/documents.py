@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmms_causal.compare.comparison import Comparison
-from lmms_causal.compare.pairing import natural_order, pair_samples
+from lmms_causal.compare.pairing import NotComparable, natural_order, pair_samples
 from lmms_causal.compare.records import Sample, Task, score
 from lmms_causal.compare.rows import Row
 from lmms_causal.compare.verdict import metric_name
@@ -211,7 +211,10 @@ def _documents(
         other = comparison.b.tasks.get(reference.name)
         if other is None or name not in other.samples:
             continue
-        pairing = pair_samples(samples, other.samples[name], reference.name, intersect=True)
+        try:
+            pairing = pair_samples(samples, other.samples[name], reference.name, intersect=True)
+        except NotComparable:
+            continue  # the comparison says so
         for left, right in pairing.pairs:
             document = documents[place[id(left)]]
             document.answers[run] = right.response

@@ -184,7 +184,7 @@ def _verdicts(
     """Each sentence once, with the runs it is about."""
     found: dict[str, list[Named]] = {}
     for named, comparison in zip(runs[1:], comparisons, strict=True):
-        found.setdefault(verdict(comparison), []).append(named)
+        found.setdefault(verdict(comparison, minus="−"), []).append(named)
     return [(about, text) for text, about in found.items()]
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 __all__ = ["Scale", "linear", "symmetric"]
 
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+#: Numbers from here on are not drawn: what is computed from them would be beyond float64.
+_DRAWN = 1e300
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def linear(values: Iterable[float], count: int = 5, floor: float | None = None) 
         count: Wanted number of ticks.
         floor: A value below which the axis never goes, such as 0 for times.
     """
-    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+    finite = [value for value in values if abs(value) < _DRAWN] or [0.0, 1.0]
     low, high = min(finite), max(finite)
     air = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
     low, high = low - air, high + air
@@ -61,7 +63,7 @@ def linear(values: Iterable[float], count: int = 5, floor: float | None = None) 
 
 def symmetric(values: Iterable[float], count: int = 4) -> Scale:
     """An axis with 0 in its middle that holds finite `values` and ends on ticks."""
-    reach = max((abs(value) for value in values if math.isfinite(value)), default=0.0) or 1.0
+    reach = max((abs(value) for value in values if abs(value) < _DRAWN), default=0.0) or 1.0
     step = _step(2 * reach / count)
     end = max(reach, step * math.ceil(reach / step - 1e-9))  # rounding must not cut a value off
     return Scale(-end, end, _ticks(-end, end, step))

@@ -93,7 +93,15 @@ def test_interventions_are_analysed_as_they_run(saved, capsys):
         (("--prompt", "x", "--pictures"), "add --output DIR"),
         (("--prompt", "x", "--generate", -1), "0 or more tokens"),
         (("--haystack", "many"), "give lengths in tokens"),
-        (("--prompt", "x", "--image", "none.png"), "none.png"),
+        (("--haystack", "512,²"), "give lengths in tokens"),
+        (("--haystack", "512", "--depths", 0), "--depths 0"),
+        (("--haystack", "5"), "has no room for the needle"),
+        (("--prompt", "x", "--image", "none.png"), "--image none.png: there is no such file"),
+        (("--prompt", "x", "--image", __file__), "is no picture that can be read"),
+        (("--documents", "nowhere.jsonl"), "cannot be read (No such file or directory)"),
+        (("--effect", "causal_vqa_mini_choice", "--heads", "99.0"), "--heads 99.0: layer 99"),
+        (("--effect", "causal_vqa_mini_choice", "--heads", "77"), "--heads 77: head 77"),
+        (("--effect", "causal_vqa_mini_choice", "--heads", "x"), "--heads x names heads as"),
         (("--effect", "x", "--statistics", "masses"), "has no meaning with --effect"),
         (("--prompt", "x", "--interventions", "best_of_n(n=2)"), "more than one question"),
         (("--prompt", "x", "--statistics", "heat"), "it shows 0 pictures"),
@@ -101,7 +109,32 @@ def test_interventions_are_analysed_as_they_run(saved, capsys):
 )
 def test_a_mistake_is_one_line(options, message, saved, capsys):
     assert run(saved("llava"), *options) == 2
-    assert message in one_line(capsys)
+    line = one_line(capsys)
+    assert message in line and "[Errno" not in line
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--prompt", "x", "--image", "none.png"),
+        ("--prompt", "x", "--image", __file__),
+        ("--documents", "PICTURES"),
+        ("--haystack", "many"),
+        ("--haystack", "5"),
+        ("--effect", "causal_vqa_mini_choice", "--heads", "99.0"),
+    ],
+)
+def test_it_is_told_before_weights_are_loaded(options, saved, capsys, monkeypatch, tmp_path):
+    def explode(*_, **__):
+        raise AssertionError("the weights were loaded")
+
+    file = tmp_path / "documents.jsonl"
+    file.write_text('{"prompt": "x", "image": "none.png"}')
+    options = [str(file) if word == "PICTURES" else word for word in options]
+    folder = saved("llava")
+    monkeypatch.setattr("transformers.PreTrainedModel.from_pretrained", explode)
+    assert run(folder, *options) == 2
+    assert "the weights were loaded" not in one_line(capsys)
 
 
 def test_without_matplotlib_pictures_are_refused_before_anything_is_loaded(

@@ -22,8 +22,9 @@ from lmms_causal.interventions.attention.edits import (
     Scale,
     Uniform,
 )
+from lmms_causal.interventions.edits.expectations import state_means
 from lmms_causal.interventions.edits.logits import plausible
-from lmms_causal.testing import Prompt, encode, picture
+from lmms_causal.testing import Prompt, build, encode, picture
 
 PROMPTS = [
     Prompt("Is it red?", (picture(1, 60, 44),)),
@@ -38,9 +39,22 @@ REFUSALS = (
 )
 
 
-def spec_of(one: str, other: str) -> str:
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Mean states of the prompts, as a spec names them: what cama's example has no file for."""
+    model, processor = build("llava")
+    means = state_means(model, processor, [encode(processor, PROMPTS)], [0])
+    return means.save(tmp_path_factory.mktemp("means") / "means.safetensors")
+
+
+def example(name: str, table: str) -> str:
+    """A method's example, with a table that there is."""
+    return f"cama(layer=0;table={table};missing=skip)" if name == "cama" else registry.example(name)
+
+
+def spec_of(one: str, other: str, table: str) -> str:
     """Both methods, each with what it needs; none named twice."""
-    parts = "+".join(registry.example(name) for name in (one, other)).split("+")
+    parts = "+".join(example(name, table) for name in (one, other)).split("+")
     kept = {part.partition("(")[0]: part for part in parts}
     if other in kept and one == "vcd":
         kept["vcd"] = "vcd"
@@ -96,10 +110,10 @@ def unrestricted(plan: Plan) -> Plan:
 
 @pytest.mark.slow  # five hundred pairs
 @pytest.mark.parametrize(("one", "other"), PAIRS, ids="+".join)
-def test_a_pair_adds_both_increments_to_the_same_logits_or_is_refused(one, other, tiny):
+def test_a_pair_adds_both_increments_to_the_same_logits_or_is_refused(one, other, tiny, table):
     model, processor = tiny("llava")
     try:
-        plan = parse(spec_of(one, other)).plan()
+        plan = parse(spec_of(one, other, table)).plan()
     except UserError as refusal:
         assert any(reason in str(refusal) for reason in REFUSALS)
         return
@@ -125,17 +139,18 @@ def test_a_pair_adds_both_increments_to_the_same_logits_or_is_refused(one, other
 
 
 def stages(plan: Plan) -> set[str]:
-    """The stages of attention that a plan edits, of those in which the order matters."""
+    """The stages of attention and the residual stream if edited, where the order matters."""
     kinds = {
         "scores": (Bias, Gain),
         "weights": (Scale, Uniform, Calibrate, Replace),
         "outputs": (HeadScale, HeadReplace),
     }
-    return {
+    found = {
         stage
         for stage, operations in kinds.items()
         if any(isinstance(edit.operation, operations) for edit in plan.attention)
     }
+    return found | {"residual"} if plan.residual else found
 
 
 ALONE = [pair for pair in PAIRS if "+" not in "".join(map(registry.example, pair))]
@@ -143,16 +158,16 @@ ALONE = [pair for pair in PAIRS if "+" not in "".join(map(registry.example, pair
 
 @pytest.mark.slow  # five hundred pairs
 @pytest.mark.parametrize(("one", "other"), ALONE, ids="+".join)
-def test_the_order_in_which_logit_methods_are_named_does_not_matter(one, other, tiny):
+def test_the_order_in_which_logit_methods_are_named_does_not_matter(one, other, tiny, table):
     model, processor = tiny("llava")
-    specs = [registry.example(one), registry.example(other)]
+    specs = [example(one, table), example(other, table)]
     try:
         plans = [parse("+".join(order)).plan() for order in (specs, specs[::-1])]
     except UserError as refusal:
         assert any(reason in str(refusal) for reason in REFUSALS)
         return
     if not stages(parse(specs[0]).plan()).isdisjoint(stages(parse(specs[1]).plan())):
-        return  # edits of one stage of attention are done in the order named
+        return  # edits of one stage of attention, or of the stream, are done in the order named
     if not plans[0].changes_logits:
         assert plans[0].rewrites == plans[1].rewrites[::-1] or len(plans[0].rewrites) < 2
         return

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from lmms_causal.errors import UserError
-from lmms_causal.interventions import parse, registry
+from lmms_causal.interventions import Plan, parse, registry
 from lmms_causal.interventions.adapter import ModelAdapter
 from lmms_causal.interventions.engine.guards import obstacle
 from lmms_causal.models.generation import Settings
@@ -50,6 +50,19 @@ def test_a_method_explains_itself_and_its_parameters(method):
 def test_the_canonical_text_of_a_method_reads_back_as_itself(method):
     spec = parse(registry.example(method))
     assert parse(str(spec)) == spec
+
+
+def test_a_bare_name_is_refused_with_a_remedy_or_does_something(method):
+    """A run whose plan is empty would be recorded as one with the intervention."""
+    try:
+        plan = parse(method).plan()
+    except UserError as error:
+        said = str(error)
+        assert method in said and "\n" not in said
+        shown = parse(registry.example(method)).plan()  # and a page says what to write
+        assert shown != Plan() and ("write" in said or "is required" in said)
+    else:
+        assert plan != Plan()
 
 
 class Bench:

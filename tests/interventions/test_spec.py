@@ -110,7 +110,11 @@ MISTAKES = {
     "vcd re2": ("cannot read ' re2'",),
     "vcd+vcd(alpha=2)": ("'vcd' is named twice", "name each method once"),
     "none+vcd": ("unknown intervention 'none'",),
+    "vcd(alpha=1,beta=2)": ("separate parameters by ';'", "vcd(alpha=1;"),
+    "vcd(variant=paper, seed=3)": ("separate parameters by ';'",),
+    "suppress(part=image,sentence=3)": ("separate parameters by ';'", "suppress(part=image;"),
     "@": ("interventions=@", "cannot read the plan file"),
+    "@nowhere.yaml": ("(No such file or directory)", "as interventions=@FILE#DIGEST"),
 }
 
 

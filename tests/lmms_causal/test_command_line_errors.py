@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lmms_causal.cli import main
 from lmms_causal.command_line import one_line_errors, under_a_command_line
 from lmms_causal.errors import UserError, nearest
 
@@ -36,11 +37,23 @@ def test_exceptions_stay_exceptions_in_a_notebook(monkeypatch):
         mistaken()
 
 
-def test_under_a_command_line_they_become_one_line_and_an_exit_code(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["lmms-eval"])
+@pytest.mark.parametrize("program", ["lmms-eval", "/venv/bin/lm-eval"])
+def test_under_a_harness_they_become_one_line_and_exit_code_2(program, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", [program])
     with pytest.raises(SystemExit) as caught:
         mistaken()
-    assert caught.value.code == "error: alpha=2 must be smaller"  # Python prints it, and exits 1
+    assert caught.value.code == 2 and str(caught.value) == "error: alpha=2 must be smaller"
+    assert capsys.readouterr().err == "error: alpha=2 must be smaller\n"
+
+
+def test_under_our_command_its_main_prints_the_line_if_nobody_goes_on(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["lmms-causal"])
+    with pytest.raises(SystemExit, match="alpha=2"):
+        mistaken()
+    assert capsys.readouterr().err == ""  # a report goes on without the task
+    monkeypatch.setattr("lmms_causal.commands.tasks_path.roots", lambda harness: mistaken())
+    assert main(["tasks-path"]) == 2
+    assert capsys.readouterr().err == "error: alpha=2 must be smaller\n"
 
 
 def test_the_nearest_name_is_offered_only_when_it_is_near():

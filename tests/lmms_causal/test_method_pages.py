@@ -12,7 +12,7 @@ import pytest
 from lmms_causal.cli import main
 from lmms_causal.commands.interventions import pages, write
 from lmms_causal.errors import UserError
-from lmms_causal.interventions import Plan, registry
+from lmms_causal.interventions import Plan, parse, registry
 from lmms_causal.method_pages import MARKER, SECTIONS, index, markdown, page, read
 from lmms_causal.testing import names
 
@@ -153,6 +153,18 @@ def test_a_page_tables_types_and_defaults_as_a_user_writes_them():
     assert "* Adds an increment" in text and "* Runs `noised`;" in text and "Steers" not in text
     assert "| `format_from` | text or `none` | `none` |" in page("re2")
     assert "* Rewrites the question's text" in page("re2") and "Adds" not in page("re2")
+
+
+def test_a_page_says_whether_its_spec_is_an_example_or_all_defaults():
+    defaults, example = "With every default spelled out: ", "An example, with every parameter "
+    for name in registry.names():
+        shown, text = registry.example(name), page(name)
+        assert (example in text) == (shown != name), name
+        if shown == name:
+            assert f"{defaults}`interventions={parse(name)}`" in text
+    assert defaults not in page("suppress")  # it has no meaning without parameters
+    agla = page("agla")
+    assert "matcher=saliency" in agla and "matcher=blip:Salesforce/blip-itm-large-coco" in agla
 
 
 def test_the_index_gives_each_reason_once(toy, monkeypatch):

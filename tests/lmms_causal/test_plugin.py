@@ -12,6 +12,7 @@ from lmms_eval.tasks import TaskManager
 
 from lmms_causal import lm_eval_plugin, plugin
 from lmms_causal.errors import UserError
+from lmms_causal.run_checks import elsewhere
 from lmms_causal.tasks import roots
 
 
@@ -127,3 +128,36 @@ def test_a_scoring_task_stops_a_chat_run_of_our_model_and_names_the_flag():
     with pytest.raises(UserError, match="--force_simple"):
         ours.load_task_or_group(["causal_vqa_mini_choice"], "chat")
     assert ours.load_task_or_group(["causal_vqa_mini_presence_choice"], "simple")
+
+
+def test_a_task_of_the_other_harness_is_named_as_that():
+    plugin.manifests()
+    ours = TaskManager(include_defaults=False, model_name="causal")
+    with pytest.raises(UserError, match=r"'multi_doc_qa' is for lm-eval only; .*lm-eval run"):
+        ours.match_tasks(["multi_doc_qa"])
+    said = elsewhere("vcrbench_causal", "lm-eval")
+    assert said is not None and "is for lmms-eval only (it shows videos" in said
+    assert elsewhere("vcrbench_causal", "lmms-eval") is None
+    assert elsewhere("causal_vqa_mini", "lm-eval") is None  # both have it
+    assert elsewhere("causal_vqa_mni", "lm-eval") is None
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("causl", "--model causl: lmms-eval has no such model (did you mean 'causal'?)"),
+        ("casual", "did you mean 'causal'"),
+        ("causal-multimodal", "is for lm-eval; lmms-eval's is --model causal"),
+    ],
+)
+def test_a_model_that_is_ours_misspelt_stops_the_run(name, said):
+    plugin.manifests()
+    with pytest.raises(UserError) as caught:
+        TaskManager(include_defaults=False, model_name=name)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["llava_hf", "async_hf", "nonsense", "hf", None])
+def test_other_models_are_left_to_lmms_eval(name):
+    plugin.manifests()
+    assert TaskManager(include_defaults=False, model_name=name).all_tasks

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lmms_causal.errors import UserError
-from lmms_causal.interventions import Plan, apply, parse
+from lmms_causal.interventions import apply, parse
 
 IDS = [5, 9, 13, 30, 31, 32, 7, 21]
 LENGTH = len(IDS)
@@ -110,9 +110,9 @@ def test_caches_batches_and_beams_agree(runs):
     runs("qwen2").agrees("abp(full=0;alone=1-)")
 
 
-def test_no_layers_are_nothing(runs):
-    assert parse("abp").plan() == Plan()
-    runs("llama").is_untouched_by("abp")
+def test_no_layers_are_refused():
+    with pytest.raises(UserError, match=r"name no layer; write e\.g\. abp\(full="):
+        parse("abp")
 
 
 @pytest.mark.parametrize("spec", ["abp(full=x)", "abp(alone=5-3)", "abp(full=)", "abp(full=1|)"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lmms_causal.errors import UserError
-from lmms_causal.interventions import Plan, apply, parse
+from lmms_causal.interventions import Plan, apply, parse, registry
 from lmms_causal.interventions.edits.expectations import state_means
 from lmms_causal.testing import Prompt, encode, picture
 
@@ -135,15 +135,18 @@ def test_tokens_that_the_table_has_not_met(table, tiny):
     assert (skipped - plain).abs().max() > 1e-3
 
 
-def test_without_a_table_nothing_is_done(runs):
-    assert parse("cama").plan() == Plan()
-    runs("llama").is_untouched_by("cama")
+def test_the_example_s_table_is_no_file_and_no_model_runs_it(tiny):
+    model, processor = tiny("llama")
+    assert parse(registry.example("cama")).plan() != Plan()
+    with pytest.raises(UserError, match=r"table=FILE#DIGEST is no file; .*state_means"):
+        apply(model, registry.example("cama"), processor)
 
 
 def test_bad_values_are_named(table, tmp_path):
     other = tmp_path / "other.safetensors"
     other.write_bytes(b"no table")
     for spec, names in (
+        ("cama", "layer=None and table=None need each other; make one by .*state_means"),
         ("cama(layer=3)", "layer=3 and table=None"),
         (f"cama(table={table})", "need each other"),
         (f"cama(layer=-1;table={table})", "layer=-1"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lmms_causal.errors import UserError
-from lmms_causal.interventions import Plan, apply, parse
+from lmms_causal.interventions import apply, parse
 from lmms_causal.interventions.edits.alignment import counterparts
 from lmms_causal.interventions.edits.media import blanked
 from lmms_causal.testing import Prompt, encode, picture
@@ -184,12 +184,6 @@ def test_counterparts(here, there, width, wanted):
     assert counterparts(here, there, width) == wanted
 
 
-def test_nothing_to_patch_is_nothing(runs):
-    assert parse("patch").plan() == Plan()
-    assert parse("patch(find=cup;replace=cup)").plan() == Plan()
-    runs("llama").is_untouched_by("patch", "patch(find=cup;replace=cup)")
-
-
 def test_prompts_without_the_words(tiny):
     model, processor = tiny("llama")
     inputs = inputs_of("llama", processor, "Is it red?")
@@ -204,6 +198,9 @@ def test_prompts_without_the_words(tiny):
     [
         ("patch(find= ;replace=x)", "find"),
         ("patch(replace=x)", "replace=x"),
+        ("patch", "the other prompt is this one; write e.g. find=red;replace=blue, or image="),
+        ("patch(layers=0;queries=last)", "the other prompt is this one"),
+        ("patch(find=cup;replace=cup)", "find=cup, replace=cup .*the other prompt is this one"),
         ("patch(find=a;layers=x)", "layers=x"),
         ("patch(find=a;heads=0)", "heads=0"),
         ("patch(find=a;at=heads;heads=x)", "heads=x"),

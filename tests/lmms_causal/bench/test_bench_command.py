@@ -97,6 +97,7 @@ def test_cost_models_predict(capsys, monkeypatch):
         (["--pattern", "windov(4)"], "window"),
         (["--pattern", "window(4)+causal@0"], "one layer"),
         (["--pattern", "neighborhood(3)", "--region", "image:8:8x8", "--length", "32"], "image"),
+        (["--pattern", "mutual", "--length", "700"], "say where it is by --region"),
         (["--dtype", "int8"], "--dtype int8"),
         (["--kind", "causal"], "--kind causal"),
         (["--backend", "spda"], "did you mean 'sdpa'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lmms_causal import __version__
-from lmms_causal.cli import main
+from lmms_causal.cli import _parser, main
 from lmms_causal.commands import stubs
 from lmms_causal.tasks import roots
 
@@ -58,6 +59,8 @@ def test_an_intervention_is_explained_with_its_canonical_spec(capsys):
         (["interventions", "vdc"], "did you mean 'vcd'"),
         (["interventions", "vcd(alpha=one)"], "alpha=one is not a number"),
         (["fetch-model", "smollm2-135m"], "did you mean 'smollm2-135m-instruct'"),
+        (["fetch-model", "smolm2"], "did you mean 'smollm2-135m-instruct'"),
+        (["fetch-model", "qwen"], "did you mean 'qwen2.5-coder-0.5b-instruct'"),
         (["fetch-data", "causal_vqq"], "causal_vqa"),
         (["compare", "/no/run", "/no/other"], "/no/run"),
     ],
@@ -116,6 +119,11 @@ def test_lm_eval_gets_its_arguments_as_they_are(monkeypatch):
     "raised, said",
     [
         ("Tasks not found: causal_vqa_mni.", "unknown task causal_vqa_mni (did you mean"),
+        ("Tasks not found: vcrbench_causal.", "task 'vcrbench_causal' is for lmms-eval only"),
+        (
+            "Attempted to load model 'causl', but no model for this name found! Supported",
+            "--model causl: lm-eval has no such model (did you mean 'causal'?)",
+        ),
         (
             "Attempted to run tasks: ['mmmu'] which require multimodal input, but",
             "tasks 'mmmu' show images; use --model causal-multimodal",
@@ -196,3 +204,61 @@ class TestStubs:
         monkeypatch.setattr(stubs, "stub_folder", lambda: blocked / "tasks")
         assert main(["stubs", "install"]) == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def help_of(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    "command", ["fetch-data", "fetch-model", "interventions", "tasks-path", "stubs", "export"]
+)
+def test_help_has_a_description_an_example_and_exit_codes(command, capsys):
+    text = help_of(command, capsys)
+    assert f"lmms-causal {command}" in text.partition("example")[2]
+    assert "Exit code: 0, or 2" in text
+    parsed = _parser()
+    (sub_commands,) = (it for it in parsed._actions if isinstance(it.choices, dict))
+    assert sub_commands.choices[command].description.endswith(".")
+
+
+@pytest.mark.parametrize(
+    "command, said",
+    [
+        ("bench", "patterns (default: causal 'window(256)')"),
+        ("bench", "keys (default: 1024 2048)"),
+        ("bench", "float16 (default: float32)"),
+        ("bench", "or all (default: causal-self)"),
+        ("bench", "wall time (default: 1)"),
+        ("bench", "turns of a case (default: 10)"),
+        ("attend", "of the made-up texts (default: 0)"),
+        ("attend", "with --effect (default: zero)"),
+        ("attend", "with --effect (default: 1)"),
+        ("attend", "shown with --prompt; may be repeated"),
+        ("attend", "lmms_causal (our kernels)"),
+        ("tasks-path", "(default: lmms-eval)"),
+        ("interventions", "without it: list them"),
+        ("fetch-data", "COCO_VAL2014_DIR"),
+        ("export", "a folder that is empty or not there"),
+    ],
+)
+def test_help_says_what_is_left_out_means(command, said, capsys):
+    assert said in help_of(command, capsys)
+
+
+def test_fetch_data_names_the_variable_of_every_task_that_reads_one(capsys):
+    """Those of models and caches, and of how strict to be, are no data."""
+    named = set(
+        re.findall(r"[A-Z0-9]+_[A-Z0-9_]*(?:DIR|ROOT|DATA)\b", help_of("fetch-data", capsys))
+    )
+    read = set()
+    for source in roots("lm-eval").parent.rglob("*.py"):
+        read |= set(
+            re.findall(
+                r'^[A-Z_]+ = "([A-Z0-9]+_[A-Z0-9_]*(?:DIR|ROOT|DATA))"', source.read_text(), re.M
+            )
+        )
+    assert len(read) > 10 and named == read

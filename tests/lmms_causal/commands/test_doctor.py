@@ -32,6 +32,13 @@ def one_line(capsys):
     return captured.err.splitlines()[-1]
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_told_with_a_remedy(saved, capsys):
+    assert main(["doctor", saved("llava"), "--device", "cuda"]) == 2
+    line = one_line(capsys)
+    assert "device=cuda: torch finds no CUDA GPU here; use cpu" in line and "http" not in line
+
+
 def test_a_vision_model_s_parts_and_that_off_is_off(saved, tmp_path, capsys):
     code, found = examined(saved("qwen2_vl"), tmp_path)
     assert code == 0

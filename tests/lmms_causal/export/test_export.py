@@ -81,6 +81,15 @@ def _values(node: yaml.Node) -> list[yaml.ScalarNode]:
     return [leaf for _, value in node.value for leaf in _values(value)]
 
 
+def test_packages_are_named_as_pip_calls_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "out"
+    assert main(["export", "causal_vqa_mini", "--to", "lmms-eval", str(folder)]) == 0
+    assert "\npackages: datasets, numpy, pillow\n" in capsys.readouterr().out
+    assert "\nPackages: datasets, numpy, pillow. " in (folder / "README.md").read_text()
+
+
 def test_a_group_takes_its_members(tmp_path: Path) -> None:
     done = export("causal_vqa_mini", "lm-eval", tmp_path / "mini")
     assert done.groups == ("causal_vqa_mini",)
@@ -156,7 +165,8 @@ def test_nothing_is_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[s
     kept.write_text("mine")
     for place, reason in ((tmp_path, "is not empty"), (kept, "is a file")):
         assert main(["export", "multi_doc_qa", "--to", "lm-eval", str(place)]) == 2
-        assert reason in capsys.readouterr().err
+        shown = capsys.readouterr().err
+        assert reason in shown and "name a folder that is empty or not there" in shown
     assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
     assert kept.read_text() == "mine"
 

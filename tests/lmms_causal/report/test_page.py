@@ -138,7 +138,7 @@ def test_what_documents_say_stays_text(make_run: Any) -> None:
 def test_the_numbers_are_those_of_the_comparison(comparisons: list[Comparison]) -> None:
     page = re.sub(r"\s+", " ", render(comparisons))
     for comparison in comparisons:
-        assert verdict(comparison).replace("'", "&#39;") in page
+        assert verdict(comparison, minus="−").replace("'", "&#39;") in page
     row = comparisons[0].rows[0]
     assert (row.gained, row.lost) == (12, 2)
     assert "+12 / −2" in page

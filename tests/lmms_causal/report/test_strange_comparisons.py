@@ -43,6 +43,15 @@ def test_a_metric_without_a_number(make_run: Any, tmp_path: Path) -> None:
     write_figures(made, tmp_path)
 
 
+def test_numbers_at_the_end_of_float64_and_a_model_without_a_name(make_run: Any) -> None:
+    runs = [
+        dataclasses.replace(make_run(name, {"acc": [value, -value] * 20}, **given), model_args={})
+        for name, value, given in (("a", 1e308, {}), ("b", 9e307, {"interventions": "vcd"}))
+    ]
+    page = render(compare(runs[0], runs[1:], Options()))
+    assert runs[0].model in page
+
+
 def test_no_cost_recorded(make_run: Any) -> None:
     runs = [make_run("a", HALF, seconds=None),
             make_run("b", ALL, seconds=None, interventions="vcd")]  # fmt: skip
