@@ -109,14 +109,16 @@ def _wrapper(run: Run) -> str:
 
 def _documents(task: str, pairing: Pairing) -> Check:
     count = len(pairing.pairs)
-    alike = not (pairing.only_a or pairing.only_b)
+    targets = len(pairing.targets_differ)
+    alike = not (pairing.only_a or pairing.only_b or targets)
     return Check(
         "documents",
         task,
         "same" if alike else "different",
         str(count + pairing.only_a),
         str(count + pairing.only_b),
-        f"{count} paired by {pairing.by}",
+        f"{count} paired by {pairing.by}"
+        + (f"; {targets} of them have other expected answers" if targets else ""),
     )
 
 
@@ -152,7 +154,7 @@ def _digest(samples: Sequence[Sample]) -> str | None:
     for sample in samples:
         if sample.prompt is None:
             return None
-        digest.update(sample.prompt.encode())
+        digest.update(sample.prompt.encode("utf-8", "surrogatepass"))  # as JSON may have them
         digest.update(b"\0")
     return digest.hexdigest()[:12]
 

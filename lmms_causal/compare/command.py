@@ -5,10 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lmms_causal.compare.output import (
+    check_runs_are_kept,
+    check_targets,
+    print_text,
+    write_text,
+)
 from lmms_causal.errors import UserError
 from lmms_causal.report import command as report
 
@@ -59,6 +66,16 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         UserError: Anything wrong with the arguments or the runs, in one line.
     """
+    try:
+        with warnings.catch_warnings():
+            # Scores near the end of float64 overflow when squared; the report then says "-".
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return _compare(args)
+    except UserError as error:  # task names and ids in it may have line breaks of their own
+        raise UserError(" ".join(str(error).splitlines())) from None
+
+
+def _compare(args: argparse.Namespace) -> int:
     # Here, not above: adding the sub-command must not cost the start of SciPy.
     from lmms_causal.compare.comparison import compare
     from lmms_causal.compare.read import read_run
@@ -81,11 +98,12 @@ def main(args: argparse.Namespace) -> int:
         raise UserError(f"--flips {args.flips}: give the number of documents to list")
     if args.documents and args.json is None and args.format != "json":
         raise UserError("--documents: they go into the JSON; add --json OUT or --format json")
-    for option, target in (("--json", args.json), ("--output", args.output)):
-        if target is not None and not target.absolute().parent.is_dir():
-            raise UserError(f"{option} {target}: cannot be written (no folder {target.parent})")
+    targets = {"--report": args.report, "--json": args.json, "--output": args.output}
+    check_targets(targets)
     report.check(args)
-    runs = [read_run(path) for path in (args.run_a, *args.run_b)]
+    named = [args.run_a, *args.run_b]
+    runs = [read_run(path) for path in named]
+    check_runs_are_kept(targets, runs, named)
     paths = [run.path.resolve() for run in runs]
     for place, run in enumerate(runs):
         if paths[place] in paths[:place]:
@@ -93,12 +111,12 @@ def main(args: argparse.Namespace) -> int:
     comparisons = compare(runs[0], runs[1:], options)
     report.write(args, comparisons)
     if args.json is not None:
-        _write("--json", args.json, _printed(comparisons, "json", args))
+        write_text("--json", args.json, _printed(comparisons, "json", args))
     text = _printed(comparisons, "markdown" if args.markdown else args.format, args)
     if args.output is None:
-        sys.stdout.write(text)
+        print_text(text)
     else:
-        _write("--output", args.output, text)
+        write_text("--output", args.output, text)
     return 0
 
 
@@ -111,13 +129,6 @@ def _printed(comparisons: list[Comparison], form: str, args: argparse.Namespace)
     if form == "latex":
         return to_latex(comparisons)
     return (to_markdown if form == "markdown" else to_text)(comparisons, args.flips)
-
-
-def _write(option: str, path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{option} {path}: cannot be written ({error.strerror})") from None
 
 
 def run_command(argv: Sequence[str] | None = None) -> int:
@@ -208,4 +219,6 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _names(text: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+    """The words between commas, each once."""
+    words = (name.strip() for name in (text or "").split(","))
+    return tuple(dict.fromkeys(word for word in words if word))

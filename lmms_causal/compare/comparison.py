@@ -10,11 +10,13 @@ from lmms_causal.compare.checks import Check, check_runs
 from lmms_causal.compare.cost import CostRatio, cost_ratios
 from lmms_causal.compare.differences import Difference, find_differences
 from lmms_causal.compare.documents import Flip
+from lmms_causal.compare.fields import has_field, missing_field
 from lmms_causal.compare.margins import corrected
-from lmms_causal.compare.pairing import has_field, missing_field
+from lmms_causal.compare.pairing import NotComparable
 from lmms_causal.compare.records import Run
 from lmms_causal.compare.rows import Options, Row
-from lmms_causal.compare.task_comparison import compare_task
+from lmms_causal.compare.scale import Scales
+from lmms_causal.compare.task_comparison import TaskComparison, compare_task
 from lmms_causal.errors import UserError
 
 
@@ -52,7 +54,8 @@ def compare(a: Run, others: Sequence[Run], options: Options | None = None) -> li
         UserError: No common task or metric, an unknown name in the options, different documents.
     """
     options = options or Options()
-    found = [_compare_pair(a, b, options) for b in others]
+    scales = Scales((a, *others))
+    found = [_compare_pair(a, b, options, scales) for b in others]
     rows = corrected(
         {
             (index, place): row
@@ -70,7 +73,7 @@ def compare(a: Run, others: Sequence[Run], options: Options | None = None) -> li
     ]
 
 
-def _compare_pair(a: Run, b: Run, options: Options) -> Comparison:
+def _compare_pair(a: Run, b: Run, options: Options, scales: Scales) -> Comparison:
     notes: list[str] = []
     if a.interventions == b.interventions:
         notes.append(
@@ -78,8 +81,8 @@ def _compare_pair(a: Run, b: Run, options: Options) -> Comparison:
             "difference is not the effect of an intervention"
         )
     names = _common_tasks(a, b, options, notes)
-    notes += _fields(a, names, options)
-    tasks = [compare_task(name, (a, b), options) for name in names]
+    notes += _fields(a, b, names, options)
+    tasks = _compare_tasks(names, (a, b), options, scales, notes)
     notes += [note for task in tasks for note in task.notes]
     rows = [row for task in tasks for row in task.rows]
     if not rows:
@@ -106,7 +109,15 @@ def _compare_pair(a: Run, b: Run, options: Options) -> Comparison:
         a=a,
         b=b,
         rows=tuple(rows),
-        differences=tuple(find_differences(a, b)),
+        differences=tuple(
+            sorted(
+                [
+                    *(found for task in tasks for found in task.differences),
+                    *find_differences(a, b),
+                ],
+                key=lambda found: not found.serious,
+            )
+        ),
         costs=tuple(cost_ratios(a.cost, b.cost)),
         notes=tuple(notes),
         options=options,
@@ -115,7 +126,33 @@ def _compare_pair(a: Run, b: Run, options: Options) -> Comparison:
     )
 
 
-def _fields(a: Run, names: Sequence[str], options: Options) -> list[str]:
+def _compare_tasks(
+    names: Sequence[str],
+    runs: tuple[Run, Run],
+    options: Options,
+    scales: Scales,
+    notes: list[str],
+) -> list[TaskComparison]:
+    """Compare task by task; one that cannot be paired is named and stops no other.
+
+    Raises:
+        NotComparable: None of them can be.
+    """
+    found: list[TaskComparison] = []
+    troubles: list[NotComparable] = []
+    for name in names:
+        left_out = bool(troubles) or any(task.left_out for task in found)
+        try:
+            found.append(compare_task(name, runs, options, scales, left_out))
+        except NotComparable as trouble:
+            troubles.append(trouble)
+    if troubles and not any(row.units for task in found for row in task.rows):
+        raise troubles[0]
+    notes += [f"not compared: {trouble}" for trouble in troubles]
+    return found
+
+
+def _fields(a: Run, b: Run, names: Sequence[str], options: Options) -> list[str]:
     """Name the tasks that lack a field of ``--by`` or ``--cluster``.
 
     Raises:
@@ -130,7 +167,7 @@ def _fields(a: Run, names: Sequence[str], options: Options) -> list[str]:
     for key, option, instead in wanted:
         without = [task.name for task in tasks if not has_field(task, key)]
         if tasks and len(without) == len(tasks):
-            raise UserError(missing_field(option, tasks[0]))
+            raise UserError(missing_field(option, tasks[0], b.tasks[tasks[0].name]))
         if without:
             notes.append(f"{option}: not recorded in {', '.join(without)}, which is {instead}")
     return notes

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lmms_causal.compare.pairing import Pairing
 from lmms_causal.compare.records import Run, Task
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -20,7 +21,6 @@ _MINOR_SETTINGS = frozenset(
         "batch_size",
         "batch_sizes",
         "device",
-        "model_dtype",
         "transformers_version",
         "process_docs_parallel",
     ]
@@ -36,10 +36,9 @@ _IGNORED_SETTINGS = frozenset(
         "process_docs_parallel",
     ]
 )
-#: Model arguments that say where and how fast, not what.
-_MINOR_ARGS = frozenset(
-    ["device", "device_map", "batch_size", "dtype", "max_batch_size", "use_cache"]
-)
+#: Model arguments that say where and how fast, not what. The precision (dtype) is not among them:
+#: in a lower one greedy answers change by themselves, by more than many an intervention does.
+_MINOR_ARGS = frozenset(["device", "device_map", "batch_size", "max_batch_size", "use_cache"])
 #: Task settings that both harnesses write and spell alike.
 _SHARED_TASK_KEYS = ("output_type", "generation_kwargs", "description", "num_fewshot", "repeats")
 #: Generation settings without effect when nothing is sampled.
@@ -95,6 +94,16 @@ def find_differences(a: Run, b: Run) -> list[Difference]:
     for name in a.tasks.keys() & b.tasks.keys():
         found += _compare_tasks(a.tasks[name], b.tasks[name], same_harness)
     return sorted(found, key=lambda difference: (not difference.serious, difference.what))
+
+
+def differing_targets(task: str, pairing: Pairing) -> list[Difference]:
+    """Documents of one id that are scored against other answers: these are other questions."""
+    found = pairing.targets_differ
+    if not found:
+        return []
+    left, right = (plain(sample.target) for sample in found[0])
+    what = f"expected answers of {len(found)} of {len(pairing.pairs)} documents of task {task}"
+    return [Difference(what, shorten(left), shorten(right), serious=True)]
 
 
 def _compare_tasks(a: Task, b: Task, same_harness: bool) -> list[Difference]:

@@ -14,7 +14,7 @@ from lmms_causal.compare.records import Run
 from lmms_causal.compare.verdict import outcome, verdict
 
 #: Raised by one whenever a field of the JSON output changes its meaning or goes away.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 def to_json(comparisons: Sequence[Comparison], documents: bool = False) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from lmms_causal.compare.comparison import Comparison
@@ -23,12 +24,18 @@ _SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    # Behind the end of a row, LaTeX takes these for arguments of that.
+    "[": "{[}",
+    "*": "{*}",
 }
+_CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
+_NUMBER = re.compile(r"(?P<sign>[<+\-\u2212]*)(?P<digits>[\d.]+)(?:e(?P<exponent>[+-]?\d+))?")
 
 
 def escape(text: str) -> str:
-    """Text that LaTeX prints as it is."""
-    return "".join(_SPECIAL.get(letter, letter) for letter in text)
+    """Text that LaTeX prints as it is, on one line."""
+    text = "".join(_SPECIAL.get(letter, letter) for letter in _CONTROL.sub(" ", text))
+    return re.sub(r"-(?=-)", "-{}", text)  # two hyphens in a row would become a dash
 
 
 def to_latex(comparisons: Sequence[Comparison]) -> str:
@@ -56,7 +63,7 @@ def to_latex(comparisons: Sequence[Comparison]) -> str:
         lines.append(rf"\multicolumn{{{len(heads)}}}{{l}}{{\emph{{{escape(title)}}}}} \\")
         some = found[0][1]
         reference = escape(comparisons[0].a.interventions or "none")
-        cells = [f"{reference} (reference)", str(some.n or "--"), _minus(number(some, some.a))]
+        cells = [f"{reference} (reference)", str(some.n or "--"), mathematics(number(some, some.a))]
         lines.append(f"{' & '.join([*cells, *[''] * (len(heads) - len(cells))])} \\\\")
         for label, row in found:
             lines.append(f"{' & '.join(_cells(label, row, options.level, margin))} \\\\")
@@ -78,15 +85,15 @@ def _cells(label: str, row: Row, level: float, margin: bool) -> list[str]:
     cells = [
         escape(label),
         str(row.n or "--"),
-        _minus(number(row, row.b)),
-        f"{_minus(number(row, row.difference, '+'))}{star}",
-        _minus(interval_text(row)),
-        _minus(p_text(row.p if row.p_holm is None else row.p_holm)),
+        mathematics(number(row, row.b)),
+        f"{mathematics(number(row, row.difference, '+'))}{star}",
+        mathematics(interval_text(row)),
+        mathematics(p_text(row.p if row.p_holm is None else row.p_holm)),
         "--" if row.gained is None else f"$+{row.gained}/{-(row.lost or 0)}$",
     ]
     if margin:
         harm = None if row.equivalence is None else row.equivalence.no_harm_p_holm
-        cells.append(_minus(p_text(harm)))
+        cells.append(mathematics(p_text(harm)))
     return cells
 
 
@@ -103,18 +110,36 @@ def _caption(comparisons: Sequence[Comparison]) -> str:
     over = "all rows" if options.family == "report" else "the methods of a metric"
     text += f" $p$ after Holm's correction over {over}; $^{{*}}$ marks what then rejects."
     if options.margin is not None:
-        text += f" No harm: a loss of less than {options.margin:g} (points for shares)."
+        margin = mathematics(f"{options.margin:g}")
+        text += f" No harm: a loss of less than {margin} (points for shares)."
     serious = {found.what for comparison in comparisons for found in comparison.differences}
     return text + (
         f" The runs also differ in {escape(', '.join(sorted(serious)))}." * bool(serious)
     )
 
 
-def _minus(text: str) -> str:
-    """Numbers in mathematics, so that a minus is one; a single "-" stands for nothing."""
+def mathematics(text: str) -> str:
+    """Numbers in mathematics, so that a minus is one; a single "-" stands for nothing.
+
+    Args:
+        text: What a cell of the printed tables shows, such as ``-1.2 to +3.4`` or ``1.3e-05``.
+    """
     if text == "-":
         return "--"
-    words = [
-        f"${word}$" if any(letter.isdigit() for letter in word) else word for word in text.split()
-    ]
-    return " ".join(words)
+    return " ".join(_number(word) for word in text.split())
+
+
+def _number(word: str) -> str:
+    r"""``-1.3e-05`` as ``$-1.3 \times 10^{-5}$``; a word that is no number stays a word."""
+    parts = _NUMBER.fullmatch(word)
+    if parts is None:
+        return word
+    sign = parts["sign"].replace("\N{MINUS SIGN}", "-")
+    if parts["exponent"] is None:
+        return f"${sign}{parts['digits']}$"
+    power = f"10^{{{int(parts['exponent'])}}}"
+    return (
+        f"${sign}{power}$"
+        if parts["digits"] == "1"
+        else f"${sign}{parts['digits']} \\times {power}$"
+    )

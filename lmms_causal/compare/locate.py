@@ -8,11 +8,14 @@ with an intervention or without: only the arguments inside the file tell them ap
 
 from __future__ import annotations
 
-import json
+import os
 import re
 from pathlib import Path
 from typing import Any
 
+from lmms_causal.compare.json_files import load_json
+from lmms_causal.compare.results_shape import check_shape
+from lmms_causal.compare.run_identity import differing, identity, recorded_at
 from lmms_causal.errors import UserError
 
 _LM_EVAL_TIME = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}(?:\.\d+)?)\.json$")
@@ -22,37 +25,50 @@ def find_results_file(path: str | Path) -> Path:
     """Return the results file that `path` means.
 
     Args:
-        path: A results file, or a folder searched with its sub-folders. Repetitions of the same
-            run (same model, arguments, tasks) count as one: the newest file is taken.
+        path: A results file, or a folder searched with its sub-folders, symbolic links included.
+            Repetitions of the same run (`lmms_causal.compare.run_identity`) count as one: the one
+            with the latest recorded date is taken.
 
     Raises:
         UserError: Nothing there, or several different runs to choose from; the message lists
             them with their model arguments.
     """
     path = Path(path)
-    if path.is_file():
-        return path
-    if not path.exists():
+    try:
+        if path.is_file():
+            return path
+        there = path.exists()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); name another path") from None
+    if not there:
         raise UserError(
             f"{path}: no such file or folder; give a results JSON file or the folder that "
             "--output_path named"
         )
-    files = sorted(file for file in path.rglob("*.json") if _is_results_name(file.name))
+    files = sorted(_results_files_below(path))
     if not files:
         raise UserError(
             f"{path}: no results file (*_results.json or results_*.json) in this folder; "
             "was the evaluation run with --output_path?"
         )
-    newest: dict[tuple[str, ...], Path] = {}
-    for file in sorted(files, key=lambda file: (file.stat().st_mtime_ns, file.name)):
-        newest[_identity(load_results(file))] = file
+    found = [(file, load_results(file)) for file in files]
+    found.sort(key=lambda it: (recorded_at(it[1]), it[0].stat().st_mtime_ns, it[0].name))
+    newest: dict[tuple[tuple[str, str], ...], tuple[Path, dict[str, str]]] = {}
+    for file, data in found:
+        what = identity(data)
+        newest[tuple(sorted(what.items()))] = file, what
     if len(newest) > 1:
         listing = "; ".join(
-            f"{file} ({identity[0]}, {identity[1] or 'no model arguments'}, tasks {identity[2]})"
-            for identity, file in newest.items()
+            f"{file} ({what['model']}, {what['model_args'] or 'no model arguments'}, "
+            f"tasks {what['tasks']})"
+            for file, what in newest.values()
         )
-        raise UserError(f"{path}: holds {len(newest)} different runs, name one of them: {listing}")
-    return next(iter(newest.values()))
+        others = differing([what for _, what in newest.values()])
+        apart = f" (which differ in {_some(others)})" if others else ""
+        raise UserError(
+            f"{path}: holds {len(newest)} different runs{apart}, name one of them: {listing}"
+        )
+    return next(iter(newest.values()))[0]
 
 
 def load_results(file: Path) -> dict[str, Any]:
@@ -61,18 +77,8 @@ def load_results(file: Path) -> dict[str, Any]:
     Raises:
         UserError: The file is not JSON, or not a harness's results file.
     """
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"{file}: not a results file ({error}); give the results JSON, not the samples file"
-        ) from None
-    if not isinstance(data, dict) or not {"results", "configs", "config"} <= data.keys():
-        raise UserError(
-            f"{file}: not a results file of lmms-eval or lm-eval "
-            "(the keys results, configs and config are expected)"
-        )
-    return data
+    remedy = "give the results JSON, not the samples file"
+    return check_shape(load_json(file, "not a results file", remedy), file)
 
 
 def samples_file(results_file: Path, task: str) -> Path | None:
@@ -80,18 +86,22 @@ def samples_file(results_file: Path, task: str) -> Path | None:
     name = results_file.name
     if name.endswith("_results.json"):
         prefix = name[: -len("results.json")]
-        candidate = results_file.with_name(f"{prefix}samples_{task}.jsonl")
+        candidate = results_file.parent / f"{prefix}samples_{task}.jsonl"
     elif match := _LM_EVAL_TIME.search(name):
-        candidate = results_file.with_name(f"samples_{task}_{match[1]}.jsonl")
+        candidate = results_file.parent / f"samples_{task}_{match[1]}.jsonl"
     elif name.startswith("results_"):
         suffix = name[len("results_") : -len(".json")]
-        candidate = results_file.with_name(f"samples_{task}_{suffix}.jsonl")
+        candidate = results_file.parent / f"samples_{task}_{suffix}.jsonl"
     else:
         return None
-    return candidate if candidate.is_file() else None
+    try:
+        return candidate if candidate.is_file() else None
+    except OSError:  # such as a name too long for any file
+        return None
 
 
-def _is_results_name(name: str) -> bool:
+def is_results_name(name: str) -> bool:
+    """Whether a search for runs takes a file of this name for a results file."""
     return (
         name.endswith("_results.json")
         or (name.startswith("results_") and name.endswith(".json"))
@@ -99,11 +109,23 @@ def _is_results_name(name: str) -> bool:
     )
 
 
-def _identity(data: dict[str, Any]) -> tuple[str, ...]:
-    """What makes two results files repetitions of the same run."""
-    config = data["config"]
-    args = config.get("model_args")
-    text = json.dumps(args, sort_keys=True) if isinstance(args, dict) else str(args or "")
-    tasks = ",".join(sorted(data["results"]))
-    more = ("limit", "offset", "gen_kwargs", "random_seed", "torch_seed", "fewshot_seed")
-    return str(config.get("model")), text, tasks, *(str(config.get(key)) for key in more)
+def _some(names: list[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _results_files_below(folder: Path) -> list[Path]:
+    """Results files below a folder, each once; linked folders are entered, cycles are not."""
+    found: dict[str, Path] = {}
+    entered = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        for file in (Path(parent, name) for name in names if is_results_name(name)):
+            key = os.path.realpath(file)
+            # The samples lie beside the file itself, not beside a link to it.
+            if file.is_file() and (key not in found or not file.is_symlink()):
+                found[key] = file
+    return list(found.values())

@@ -7,20 +7,17 @@ from collections.abc import Hashable, Mapping, Sequence
 
 from lmms_causal.compare import equivalence, statistics
 from lmms_causal.compare.rows import Equivalence, Options, Row
+from lmms_causal.compare.twins import part_name
 
 
-def against_margin(
-    row: Row, interval: statistics.Interval, margin: float, span: float
-) -> Equivalence | None:
+def against_margin(row: Row, interval: statistics.Interval, margin: float) -> Equivalence | None:
     """Test a row against a margin in the unit the row is shown in; None where that cannot be.
 
     Args:
         row: The row, with its counts.
         interval: Its interval, for the standard error and the number of independent units.
         margin: Points for shares, the metric's own unit otherwise.
-        span: Largest difference that one document's shares can have (1 from 0 to 1).
     """
-    share = row.factor == 100.0
     margin /= row.factor
     binary = row.both_right is not None and row.gained is not None and row.lost is not None
     test: equivalence.MarginTest | None
@@ -32,7 +29,7 @@ def against_margin(
             interval.standard_error,
             interval.units,
             margin,
-            span if share else None,
+            row.largest,
         )
     if test is None:
         return None
@@ -42,8 +39,8 @@ def against_margin(
 def corrected(rows: Mapping[tuple[int, int], Row], options: Options) -> dict[tuple[int, int], Row]:
     """Correct all rows of a report within their families.
 
-    A metric that repeats the scores of another one of its task is not one more hypothesis: it
-    takes over the other's adjusted p. The tests for a difference, for equivalence and for no harm
+    A row that repeats the scores of another one of its task is not one more hypothesis: it takes
+    over the other's adjusted p. The tests for a difference, for equivalence and for no harm
     are three questions, corrected apart.
 
     Args:
@@ -53,7 +50,7 @@ def corrected(rows: Mapping[tuple[int, int], Row], options: Options) -> dict[tup
     families: dict[Hashable, dict[Hashable, list[tuple[int, int]]]] = {}
     for place, row in rows.items():
         if row.p is not None:
-            what = (row.task, row.same_as or row.metric, row.filter, row.by, row.stratum)
+            what = (row.task, row.same_as or part_name(row), row.filter)
             family = what if options.family == "metric" else None
             families.setdefault(family, {}).setdefault((place[0], *what), []).append(place)
     result = dict(rows)
@@ -101,8 +98,11 @@ def _holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def _detectable(row: Row, level: float) -> float | None:
-    if row.p is None or row.standard_error is None:
+    """None where no difference that is possible would show, or where nothing varies."""
+    if row.p is None or row.standard_error is None or statistics.too_few_units(row.units, level):
         return None
     units = None if row.mcnemar_p is None else row.units
     effect = statistics.minimum_detectable_effect(row.standard_error, level, binary_units=units)
+    if row.largest is not None and effect > row.largest:
+        return None
     return effect if effect > 0.0 else None  # NaN: none

@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from lmms_causal.compare import aggregations, resampling, statistics
-from lmms_causal.compare.margins import against_margin
-from lmms_causal.compare.pairing import (
-    Pairing,
+from lmms_causal.compare import aggregations, effort, resampling, statistics
+from lmms_causal.compare.fields import (
+    answer_fields,
     choose_cluster_key,
     declared_cluster_key,
-    natural_order,
     stratify,
 )
+from lmms_causal.compare.make_rows import aggregate_only, counts, with_test
+from lmms_causal.compare.pairing import Pairing, natural_order
 from lmms_causal.compare.records import Sample, Task, score
 from lmms_causal.compare.rows import Options, Row
+from lmms_causal.compare.scale import Scale
 from lmms_causal.compare.sign_flip import sign_flip_test
+from lmms_causal.compare.twins import Signature, signature
 from lmms_causal.compare.units import Units, find_units
+
+_Make = Callable[[Sequence[int], str | None, str | None], tuple[Row, Signature | None]]
 
 
 class MetricComparison:
     """One metric of one task: decides how it can be tested, then makes its rows."""
 
     def __init__(
-        self, a: Task, b: Task, metric: str, name: str, pairing: Pairing, options: Options
+        self,
+        a: Task,
+        b: Task,
+        metric: str,
+        name: str,
+        pairing: Pairing,
+        options: Options,
+        scale: Scale,
     ) -> None:
-        self.a, self.b, self.metric, self.filter = a, b, metric, name
+        self.a, self.b, self.metric, self.filter, self.scale = a, b, metric, name, scale
         self.pairs = pairing.pairs
+        self.left_out = bool(pairing.only_a or pairing.only_b)
         self.options = options
         self.score_key = str(a.config.get("score_key") or "score")
         self.scores = [(self._score(left), self._score(right)) for left, right in self.pairs]
@@ -40,11 +51,15 @@ class MetricComparison:
         self.cluster_key = choose_cluster_key(samples, preferred, options.cluster)
         self.strata = {key: stratify(samples, key) for key in options.by}
 
-    def rows(self) -> Iterator[Row]:
-        """The row over all documents, then one per field of ``--by`` and stratum."""
+    def rows(self) -> Iterator[tuple[Row, Signature | None]]:
+        """The row over all documents, then one per field of ``--by`` and stratum.
+
+        With each what makes another row the same test; None for a row that is not tested.
+        """
         make, note = self._method()
         if make is None:
-            yield aggregate_only(self.a, self.b, self.metric, self.filter, len(self.pairs), note)
+            args = (self.a, self.b, self.metric, self.filter, note, self.scale)
+            yield aggregate_only(*args, len(self.pairs), self.left_out), None
             return
         yield make(range(len(self.pairs)), None, note)
         for key, values in self.strata.items():
@@ -52,32 +67,17 @@ class MetricComparison:
             for index, value in enumerate(values):
                 members.setdefault(value, []).append(index)
             for stratum in sorted(members, key=natural_order):
-                yield dataclasses.replace(make(members[stratum], stratum, note), by=key)
+                row, sign = make(members[stratum], stratum, note)
+                yield dataclasses.replace(row, by=key), sign
 
-    def signature(self) -> tuple[Hashable, ...] | None:
-        """The scores of both runs, equal for two metrics that are one under two names."""
-        return None if all(left is None for left, _ in self.scores) else tuple(self.scores)
-
-    def _method(self) -> tuple[Callable[[Sequence[int], str | None, str], Row] | None, str]:
+    def _method(self) -> tuple[_Make | None, str]:
         """Choose between a mean, a resampled aggregation, and nothing; with a remark."""
         aggregate = aggregations.offered_aggregation(self.a, self.metric)
-        scales = [
-            aggregations.mean_scale(task, self.metric, self.filter) for task in (self.a, self.b)
-        ]
+        if effort.is_interval_end(self.metric, aggregate):
+            return None, "not tested: an end of an interval"
         half_scored = sum((left is None) != (right is None) for left, right in self.scores)
-        is_mean = None not in scales and not half_scored
-        if is_mean and aggregate is not None:
-            is_mean = all(
-                aggregations.behaves_like_mean(aggregate, self._values[side], self.score_key)
-                for side in (0, 1)
-            )
         inferred = aggregate is None and aggregations.is_custom(self.a, self.metric)
-        if is_mean and inferred:
-            # Scores that are all alike would agree with many another aggregation.
-            is_mean = any(
-                len({scores[side] for scores in self.scores} - {None}) > 1 for side in (0, 1)
-            )
-        if is_mean:
+        if not half_scored and self._is_mean(aggregate, inferred):
             note = "taken as a mean, since the mean score gives both runs' aggregates"
             return self._mean_row, note if inferred else ""
         if aggregate is None:
@@ -90,20 +90,57 @@ class MetricComparison:
             problem = aggregations.reproduces(aggregate, task, self.metric, self.filter)
             if problem:
                 return None, f"no test: the installed aggregation {problem}"
+        return self._resampling(aggregate)
 
+    def _is_mean(self, aggregate: resampling.Aggregate | None, inferred: bool) -> bool:
+        scales = [
+            aggregations.mean_scale(task, self.metric, self.filter) for task in (self.a, self.b)
+        ]
+        if None in scales:
+            return False
+        if aggregate is not None:
+            return all(
+                aggregations.behaves_like_mean(aggregate, self._values[side], self.score_key)
+                for side in (0, 1)
+            )
+        # Scores that are all alike would agree with many another aggregation.
+        return not inferred or any(
+            len({scores[side] for scores in self.scores} - {None}) > 1 for side in (0, 1)
+        )
+
+    def _resampling(self, aggregate: resampling.Aggregate) -> tuple[_Make | None, str]:
+        """How to resample a metric that is no mean; None with the reason where it cannot be."""
+        work = effort.measure(aggregate, self._values[0])
+        if work.draws:
+            return None, "not tested: it resamples by itself"
+        count = self.options.resamples
+        usual = resampling.default_resamples(len(self.pairs)) if count is None else count
+        remark = ""
+        if count is None and work.most_resamples < usual:
+            if work.most_resamples < resampling.FEWEST:
+                return None, (
+                    f"not tested: one evaluation calls {work.calls} functions, too many for "
+                    f"{usual} resamples"
+                )
+            count = work.most_resamples
+            remark = f"{count} resamples only, since one evaluation calls {work.calls} functions"
         # Clusters cannot be switched off here: a metric over pairs needs its pairs whole.
-        usual = self.cluster_key or self.natural_cluster_key
-        units = find_units([left for left, _ in self.pairs], self._values, aggregate, usual)
+        key = self.cluster_key or self.natural_cluster_key
+        samples = [left for left, _ in self.pairs]
+        decided = answer_fields(self.pairs, self.a)
+        units = find_units(samples, self._values, aggregate, key, decided)
         if units is None:
             return None, (
                 "not tested: it changes when every document is there twice, so that it cannot be "
                 "resampled"
             )
 
-        def resampled(members: Sequence[int], stratum: str | None, note: str) -> Row:
-            return self._resampled_row(aggregate, units, members, stratum, note)
+        def make(
+            members: Sequence[int], stratum: str | None, note: str | None
+        ) -> tuple[Row, Signature | None]:
+            return self._resampled_row(aggregate, units, count, members, stratum, note or "")
 
-        return resampled, ""
+        return make, remark
 
     def _score(self, sample: Sample) -> float | None:
         return score(sample.metrics.get(self.metric), self.score_key)
@@ -114,17 +151,14 @@ class MetricComparison:
         a, b = ([pair[side].metrics.get(self.metric) for pair in self.pairs] for side in (0, 1))
         return a, b
 
-    @cached_property
-    def _mean_factor(self) -> float:
-        """The unit over all documents, so that a stratum of small scores keeps it."""
-        return _factor([side for scores in self.scores for side in scores if side is not None])
-
     def _clusters(self, members: Sequence[int], key: str | None) -> list[Hashable] | None:
         if key is None:
             return None
         return [self.pairs[index][0].attributes[key] for index in members]
 
-    def _mean_row(self, members: Sequence[int], stratum: str | None, note: str) -> Row:
+    def _mean_row(
+        self, members: Sequence[int], stratum: str | None, note: str | None
+    ) -> tuple[Row, Signature | None]:
         scored: list[int] = []
         a: list[float] = []
         b: list[float] = []
@@ -135,7 +169,8 @@ class MetricComparison:
                 a.append(left)
                 b.append(right)
         if not scored:
-            return self._row(stratum, 0, 0, self.cluster_key, 1.0, None, None, "no document counts")
+            note = "no document counts"
+            return self._row(stratum, 0, 0, self.cluster_key, None, None, note), None
         clusters = self._clusters(scored, self.cluster_key)
         level, seed = self.options.level, self.options.seed
         if self.options.interval == "bootstrap":
@@ -157,28 +192,28 @@ class MetricComparison:
             len(scored),
             interval.units,
             None if independent else self.cluster_key,
-            self._mean_factor,
             sum(a) / len(a),
             sum(b) / len(b),
-            note,
+            note or "",
         )
         row = dataclasses.replace(
             row,
             mcnemar_p=None if mcnemar is None else mcnemar.p,
             same_answer=self._same_answers(scored),
-            **_counts(a, b, binary),
+            **counts(a, b, binary),
         )
-        span = 1.0 if min(min(a), min(b)) >= 0.0 else 2.0
-        return _with_test(row, interval, p, test, self.options.margin, span)
+        row = with_test(row, interval, p, test, self.options)
+        return row, signature(row, scored, a, b)
 
     def _resampled_row(
         self,
-        aggregate: Callable[[list[Any]], float],
+        aggregate: resampling.Aggregate,
         units: Units,
+        count: int | None,
         members: Sequence[int],
         stratum: str | None,
         note: str,
-    ) -> Row:
+    ) -> tuple[Row, Signature | None]:
         key = units.key
         labels = self._clusters(members, key)
         clusters: Sequence[Hashable] = list(members) if labels is None else labels
@@ -187,17 +222,16 @@ class MetricComparison:
         b = [every_b[index] for index in members]
         level, seed = self.options.level, self.options.seed
         left, right = float(aggregate(list(a))), float(aggregate(list(b)))
-        count = self.options.resamples
         interval = resampling.aggregate_bootstrap_interval(
             a, b, clusters, aggregate, level, seed, count, units.identifiers
         )
         p = resampling.aggregate_swap_test(a, b, clusters, aggregate, seed, count)
-        row = self._row(
-            stratum, len(members), interval.units, key, _factor([left, right]), left, right, note
-        )
+        row = self._row(stratum, len(members), interval.units, key, left, right, note)
         row = dataclasses.replace(row, same_answer=self._same_answers(members))
-        span = 1.0 if min(left, right) >= 0.0 else 2.0
-        return _with_test(row, interval, p, "swap-sampled", self.options.margin, span)
+        row = with_test(row, interval, p, "swap-sampled", self.options)
+        if row.p is None:
+            return row, None
+        return row, (aggregate.__qualname__, signature(row, members, a, b))
 
     def _same_answers(self, members: Sequence[int]) -> int:
         pairs = (self.pairs[index] for index in members)
@@ -209,7 +243,6 @@ class MetricComparison:
         n: int,
         units: int,
         cluster_key: str | None,
-        factor: float,
         a: float | None,
         b: float | None,
         note: str,
@@ -224,72 +257,11 @@ class MetricComparison:
             n=n,
             units=units,
             cluster_key=cluster_key,
-            factor=factor,
+            factor=self.scale.factor,
             higher_is_better=self.a.higher_is_better.get(self.metric),
             a=left,
             b=right,
             difference=right - left,
             note=note,
+            largest=self.scale.largest,
         )
-
-
-def _counts(a: Sequence[float], b: Sequence[float], binary: bool) -> dict[str, Any]:
-    """How the scores of A and B agree, by fields of `Row`."""
-    pairs = list(zip(a, b, strict=True))
-    return {
-        "gained": sum(right > left for left, right in pairs),
-        "lost": sum(right < left for left, right in pairs),
-        "agreement": sum(left == right for left, right in pairs) / len(pairs),
-        "both_right": pairs.count((1.0, 1.0)) if binary else None,
-        "both_wrong": pairs.count((0.0, 0.0)) if binary else None,
-    }
-
-
-def _with_test(
-    row: Row,
-    interval: statistics.Interval,
-    p: float,
-    test: str,
-    margin: float | None,
-    span: float,
-) -> Row:
-    """Add the interval and the tests; `span` bounds the difference one document can have."""
-    if interval.units < 2:
-        return dataclasses.replace(row, note="too few independent documents to test")
-    if not math.isfinite(interval.low + interval.high):
-        return dataclasses.replace(row, note="no test: undefined on some of the resampled data")
-    return dataclasses.replace(
-        row,
-        standard_error=interval.standard_error,
-        low=interval.low,
-        high=interval.high,
-        interval=interval.method,
-        p=p,
-        test=test,
-        equivalence=None if margin is None else against_margin(row, interval, margin, span),
-    )
-
-
-def aggregate_only(a: Task, b: Task, metric: str, name: str, n: int, note: str) -> Row:
-    """Both reported aggregates of a metric that cannot be tested; `note` says why."""
-    left, right = a.aggregates[metric, name], b.aggregates[metric, name]
-    return Row(
-        task=a.name,
-        metric=metric,
-        filter=name,
-        stratum=None,
-        n=n,
-        units=0,
-        cluster_key=None,
-        factor=_factor([left, right]),
-        higher_is_better=a.higher_is_better.get(metric),
-        a=left,
-        b=right,
-        difference=right - left,
-        note=note,
-    )
-
-
-def _factor(values: Sequence[float]) -> float:
-    """Shares are shown in points, anything else in its own unit."""
-    return 100.0 if all(-1.0 <= value <= 1.0 for value in values) else 1.0

@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from lmms_causal.compare.attributes import attributes_of, own_key, recorded
 from lmms_causal.compare.cost import judge_calls, read_cost
 from lmms_causal.compare.locate import find_results_file, load_results, samples_file
 from lmms_causal.compare.records import LM_EVAL, LMMS_EVAL, Run, Sample, Task, number
+from lmms_causal.compare.samples import read_samples
 from lmms_causal.errors import UserError
 
-#: Keys of a samples row that the harnesses write themselves; every other key is a metric.
-_OWN_KEYS = frozenset(
-    [
-        "doc_id",
-        "doc",
-        "target",
-        "arguments",
-        "resps",
-        "filtered_resps",
-        "filter",
-        "metrics",
-        "doc_hash",
-        "prompt_hash",
-        "target_hash",
-        "token_counts",
-        "input",
-        "input_media",
-    ]
-)
 _NOT_SETTINGS = frozenset(("model", "model_args", "resolved_cli_args"))
-
 
 #: Our classes' names carry the canonical spec: "module.Causal[vcd(alpha=1.0;beta=0.1)] (chat)".
 _BACKEND = re.compile(r"(?P<name>[\w.]+)\[(?P<spec>.*)\](?P<kind> \(\w+\))?")
@@ -113,11 +92,12 @@ def _interventions(text: Any) -> str:
 
 def _date(value: Any) -> str:
     """Bring "20261123_204304" (lmms-eval) and seconds since 1970 (lm-eval) to one form."""
-    if isinstance(value, (int, float)):
-        return datetime.fromtimestamp(value, tz=timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
     try:
+        if isinstance(value, (int, float)):
+            when = datetime.fromtimestamp(value, tz=timezone.utc)
+            return when.strftime("%Y-%m-%d %H:%M:%S UTC")
         return datetime.strptime(str(value), "%Y%m%d_%H%M%S").strftime("%Y-%m-%d %H:%M:%S")
-    except ValueError:
+    except (ValueError, OverflowError, OSError):  # no date at all: shown as it is
         return str(value)
 
 
@@ -160,14 +140,14 @@ def _read_tasks(data: Mapping[str, Any], file: Path, harness: str) -> dict[str, 
             if source is None:
                 missing.append(name)
                 continue
-            samples = _read_samples(source, name, _filter_names(config, aggregates), harness)
+            samples = read_samples(source, name, (config, aggregates), harness)
         tasks[name] = Task(
             name=name,
             config=config,
             version=(data.get("versions") or {}).get(name),
             num_fewshot=(data.get("n-shot") or {}).get(name),
             aggregates=aggregates,
-            higher_is_better=(data.get("higher_is_better") or {}).get(name) or {},
+            higher_is_better=_directions((data.get("higher_is_better") or {}).get(name) or {}),
             samples=samples,
             is_group=is_group,
         )
@@ -190,85 +170,5 @@ def _aggregates(results: Mapping[str, Any]) -> dict[tuple[str, str], float]:
     return aggregates
 
 
-def _filter_names(
-    config: Mapping[str, Any], aggregates: Mapping[tuple[str, str], float]
-) -> list[str]:
-    """Filters in the order in which lmms-eval writes a document's rows (it does not name them)."""
-    declared = [entry["name"] for entry in config.get("filter_list") or [] if "name" in entry]
-    used = dict.fromkeys(name for _, name in aggregates)
-    return [name for name in declared if name in used] or list(used) or ["none"]
-
-
-def _read_samples(
-    file: Path, task: str, filters: list[str], harness: str
-) -> dict[str, tuple[Sample, ...]]:
-    samples: dict[str, list[Sample]] = {}
-    seen: dict[tuple[int, str], int] = {}
-    occurrences: dict[int, int] = {}
-    for line, row in _rows(file):
-        doc_id = int(row["doc_id"])
-        if harness == LM_EVAL:
-            name = str(row.get("filter", "none"))
-        else:
-            occurrence = occurrences.get(doc_id, 0)
-            occurrences[doc_id] = occurrence + 1
-            name = filters[occurrence] if occurrence < len(filters) else filters[-1]
-        if (doc_id, name) in seen:
-            raise UserError(
-                f"{file}:{line}: document {doc_id} was already on line {seen[doc_id, name]}; two "
-                "runs that began in the same second appended to one file: evaluate again into "
-                "separate folders"
-            )
-        seen[doc_id, name] = line
-        samples.setdefault(name, []).append(_sample(row, task, name, doc_id, harness))
-    return {name: tuple(rows) for name, rows in samples.items()}
-
-
-def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with file.open(encoding="utf-8") as lines:
-        for line, text in enumerate(lines, start=1):
-            if not text.strip():
-                continue
-            try:
-                row = json.loads(text)
-                row["doc_id"]
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
-                raise UserError(
-                    f"{file}:{line}: not a row of a samples file ({error!r}); the file may be cut "
-                    "off: run the evaluation again"
-                ) from None
-            yield line, row
-
-
-def _sample(row: Mapping[str, Any], task: str, name: str, doc_id: int, harness: str) -> Sample:
-    metrics = {key: value for key, value in row.items() if key not in _OWN_KEYS}
-    doc = row.get("doc")
-    document: Mapping[str, Any] = doc if isinstance(doc, Mapping) else {}
-    return Sample(
-        task=task,
-        filter=name,
-        doc_id=doc_id,
-        key=own_key(recorded(metrics)),
-        metrics=metrics,
-        attributes=attributes_of(task, document, metrics),
-        response=_text(row.get("filtered_resps")),
-        target=str(row.get("target")),
-        prompt=_prompt(row),
-        doc_hash=row.get("doc_hash") if harness == LM_EVAL else None,
-    )
-
-
-def _text(response: Any) -> str:
-    """lmms-eval flattens a single response, lm-eval keeps the list around it."""
-    while isinstance(response, list) and len(response) == 1:
-        response = response[0]
-    return response if isinstance(response, str) else json.dumps(response, ensure_ascii=False)
-
-
-def _prompt(row: Mapping[str, Any]) -> str | None:
-    """lmms-eval's "input" is the prompt for simple models only (chat: the generation settings)."""
-    prompt = row.get("input")
-    if prompt is None:
-        arguments = row.get("arguments")
-        prompt = arguments.get("gen_args_0", {}).get("arg_0") if isinstance(arguments, dict) else ""
-    return prompt if isinstance(prompt, str) and prompt else None
+def _directions(recorded: Mapping[str, Any]) -> dict[str, bool | None]:
+    return {key: item if isinstance(item, bool) else None for key, item in recorded.items()}

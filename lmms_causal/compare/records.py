@@ -134,7 +134,10 @@ def number(value: Any) -> float | None:
     lmms-eval writes "N/A" for what it did not compute and stores the total time as text.
     """
     if isinstance(value, (bool, int, float)):
-        result = float(value)
+        try:
+            result = float(value)
+        except OverflowError:  # an integer of hundreds of digits: beyond every score, as 1e999
+            return None
     elif isinstance(value, str):
         try:
             result = float(value)

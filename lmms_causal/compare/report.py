@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 
@@ -30,6 +31,8 @@ _COLUMNS = 100
 _WIDTHS = (25, 6, 6, 6, 6, 16, 7, 7, 12)
 _RUNS_ABREAST = 6
 _STAR = "Differences from A of all runs; * marks what counts as one."
+#: Moves of a terminal's cursor, colours, bells: answers and names must not command the reader's.
+_CONTROL = re.compile(r"[^\S\n ]|[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 _AGREEMENT_WIDTHS = (25, 8, 9, 10, 10, 10, 12, 9)
 
 
@@ -43,7 +46,7 @@ def to_text(comparisons: Sequence[Comparison], flips: int = 0) -> str:
     parts = [_one_text(comparison, flips) for comparison in comparisons]
     if len(comparisons) > 1:
         parts.append(_summary_text(comparisons))
-    return "\n\n".join(parts) + "\n"
+    return _CONTROL.sub(" ", "\n\n".join(parts)) + "\n"
 
 
 def to_markdown(comparisons: Sequence[Comparison], flips: int = 0) -> str:
@@ -94,13 +97,13 @@ def _one_markdown(comparison: Comparison, flips: int) -> str:
     if agreement:
         lines += ["", *_markdown_table(agreement_header(comparison), agreement)]
     lines.append("")
-    lines += [f"{text}\n" for text in legend(comparison)]
+    lines += [f"{_one_line(text)}\n" for text in legend(comparison)]
     if comparison.costs:
         lines += _markdown_table(["cost", "A", "B", "B/A"], cost_body(comparison))
     if flips and comparison.flips:
-        lines += ["", "```text", *flip_lines(comparison, flips), "```"]
-    lines += ["", *[f"* Warning: {text}" for text in warnings(comparison)]]
-    lines += ["", f"**Verdict:** {verdict(comparison)}", ""]
+        lines += ["", "```text", *map(_one_line, flip_lines(comparison, flips)), "```"]
+    lines += ["", *[f"* Warning: {_one_line(text)}" for text in warnings(comparison)]]
+    lines += ["", f"**Verdict:** {_one_line(verdict(comparison))}", ""]
     return "\n".join(lines)
 
 
@@ -137,6 +140,7 @@ def _table(head: Cells, lines: Sequence[Cells], widths: Sequence[int]) -> list[s
     first = _line(head, widths)
     found = [first, "-" * len(first)]
     for cells in lines:
+        cells = [_one_line(cell) for cell in cells]
         # A long name needs a line of its own.
         if len(cells) > 1 and len(cells[0]) > widths[0]:
             found += [cells[0], _line(["", *cells[1:]], widths)]
@@ -161,7 +165,12 @@ def _markdown_table(head: Cells, lines: Sequence[Cells]) -> list[str]:
 
 
 def _markdown_line(cells: Cells) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(_one_line(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _one_line(text: str) -> str:
+    """Names and values of fields come from the files and may hold line breaks."""
+    return " ".join(text.splitlines())
 
 
 def _wrap(text: str) -> list[str]:

@@ -22,14 +22,14 @@ Aggregate = Callable[[list[Record]], float]
 
 #: Documents times resamples: bounds the time to seconds for each metric.
 _BUDGET = 1_000_000
-_MOST, _FEWEST = 1_999, 399
+_MOST, FEWEST = 1_999, 399
 #: Most jackknife values that are computed.
 _BLOCKS = 200
 
 
 def default_resamples(documents: int) -> int:
     """Number of resamples for a list of that many records: 399 to 1999, the same every time."""
-    return int(np.clip(_BUDGET // max(1, documents), _FEWEST, _MOST))
+    return int(np.clip(_BUDGET // max(1, documents), FEWEST, _MOST))
 
 
 def aggregate_bootstrap_interval(

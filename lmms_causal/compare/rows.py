@@ -46,6 +46,8 @@ class Options:
     def __post_init__(self) -> None:
         if not 0.5 <= self.level < 1.0:
             raise UserError(f"--level {self.level:g}: give the coverage as a share, such as 0.95")
+        if self.seed < 0:
+            raise UserError(f"--seed {self.seed}: give a whole number from 0 upwards")
         if self.resamples is not None and self.resamples < 99:
             raise UserError(f"--resamples {self.resamples}: give at least 99")
         if self.margin is not None and not 0.0 < self.margin < float("inf"):
@@ -114,11 +116,14 @@ class Row:
         same_answer: Documents whose filtered answers are the same text.
         detectable: Smallest true difference that would have shown with 80 % power, at the level
             that Holm's correction asks of the first row; None when the sample does not tell,
-            because nothing varies in it or because it is too small for any.
+            because nothing varies in it, or because it is too small for any that is possible.
         equivalence: The test against a margin; None when not asked for or not possible.
-        same_as: Metric of the same task with the very same scores, tested in this one's place.
+        same_as: Row of the same task with the very same scores and direction, tested in this one's
+            place: its metric, and "metric on field value" for a part of the documents.
         note: Why a row is not tested, or what to know about it.
         by: Field that splits the documents; None for all documents.
+        largest: Largest difference that is possible: 1 for shares, 2 for shares with a sign; None
+            where scores have no known bound.
     """
 
     task: str
@@ -152,3 +157,4 @@ class Row:
     same_as: str | None = None
     note: str = ""
     by: str | None = None
+    largest: float | None = None

@@ -228,6 +228,14 @@ def minimum_detectable_effect(
     return max(float(z) * standard_error, min(1.0, expected / binary_units))
 
 
+def too_few_units(units: int, level: float = 0.95) -> bool:
+    """Whether no difference can show: of 2^G swaps of A and B by unit two are as extreme as any.
+
+    So that p, of the exact tests here, is at least ``2 * 0.5^G``: more than 5 % below 6 units.
+    """
+    return 2.0 * 0.5**units > (1.0 - level) * (1.0 + 1e-9)
+
+
 def is_binary(values: ArrayLike) -> bool:
     """True when every value is 0 or 1."""
     values = np.asarray(values, dtype=np.float64)

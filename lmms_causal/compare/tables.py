@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from lmms_causal.compare.comparison import Comparison
 from lmms_causal.compare.records import Run
 from lmms_causal.compare.rows import Row
+from lmms_causal.compare.twins import part_name
 from lmms_causal.compare.verdict import (
     amount,
     difference_with_mark,
@@ -130,6 +131,17 @@ def legend(comparison: Comparison) -> list[str]:
         lines.append(
             f"The same scores under another name, counted as one test: {_names(twins, rows)}."
         )
+    alone = {(row.task, row.filter, part_name(row)) for row in twins}
+    parts = [
+        f"{part_name(row)} is {row.same_as}"
+        for row in rows
+        if row.stratum is not None
+        and row.same_as is not None
+        # Of a metric that is another one as a whole the parts are, too.
+        and (row.task, row.filter, row.metric) not in alone
+    ]
+    if parts:
+        lines.append(f"Parts that are another row, counted as one test: {_some(parts)}.")
     by_note: dict[str, list[Row]] = {}
     for row in overall:
         if row.note:

@@ -36,6 +36,7 @@ def find_units(
     values: Sequence[Sequence[Record]],
     aggregate: Aggregate,
     key: str | None,
+    left_out: Collection[str] = (),
 ) -> Units | None:
     """The finest clusters, not finer than those of `key`, by which the metric can be resampled.
 
@@ -44,11 +45,13 @@ def find_units(
         values: The metric's records of each run, in the order of `samples`.
         aggregate: The metric.
         key: Field of the usual clusters; None for single documents.
+        left_out: Fields that make no clusters, because they are of the answers.
 
     Returns:
         None when there are none.
     """
-    for field in (key, *coarser_fields(samples, key)):
+    coarser = [field for field in coarser_fields(samples, key) if field not in left_out]
+    for field in (key, *coarser):
         names = {*CLUSTER_KEYS, *([] if field is None else [field])}
         if field is not None:
             labels = [sample.attributes[field] for sample in samples]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 from lmms_causal.compare.comparison import Comparison
 from lmms_causal.compare.rows import Row
 
 _NAMED = 4
+#: The hyphen before a number or in its exponent; not that of a name ("re-2") or an option.
+_MINUS = re.compile(r"(?<=[ (])-(?=\d)|(?<=\de)-(?=\d)")
 
 
 def outcome(row: Row, level: float) -> str:
@@ -29,8 +32,13 @@ def outcome(row: Row, level: float) -> str:
     return "improved" if up == row.higher_is_better else "worse"
 
 
-def verdict(comparison: Comparison) -> str:
-    """Sum the comparison up in one sentence."""
+def verdict(comparison: Comparison, minus: str = "-") -> str:
+    """Sum the comparison up in one sentence.
+
+    Args:
+        comparison: What is summed up.
+        minus: How negative numbers are written, which is as the tables beside the sentence do it.
+    """
     tested = [row for row in comparison.rows if row.p is not None and row.same_as is None]
     if not tested:
         return "No metric could be tested with paired documents; see the remarks of each row."
@@ -38,14 +46,14 @@ def verdict(comparison: Comparison) -> str:
     sentence = _single(tested[0], level) if len(tested) == 1 else _several(comparison, tested)
     sentence += _against_margin(tested)
     serious = [found.what for found in comparison.differences if found.serious]
-    if serious and any(outcome(row, level) != "no difference" for row in tested):
+    if serious and any(_claims(row, level) for row in tested):
         sentence += (
             f"; but the runs also differ in {_listing(serious)}, so this is not the effect of the "
             "interventions alone"
         )
     elif comparison.a.interventions == comparison.b.interventions:
         sentence += "; both runs have the same interventions"
-    return f"{sentence}."
+    return f"{_MINUS.sub(minus, sentence)}."
 
 
 def difference_with_mark(row: Row, level: float) -> str:
@@ -110,6 +118,13 @@ def p_text(p: float | None) -> str:
 def _p_statement(p: float | None) -> str:
     text = p_text(p)
     return f"p < {text[1:]}" if text.startswith("<") else f"p = {text}"
+
+
+def _claims(row: Row, level: float) -> bool:
+    """Whether the sentence says of a row that B differs, does no harm, or is equivalent."""
+    margin = row.equivalence
+    shown = margin is not None and bool(margin.no_harm or margin.equivalent)
+    return shown or outcome(row, level) != "no difference"
 
 
 def _single(row: Row, level: float) -> str:
@@ -178,6 +193,8 @@ def _against_margin(tested: Sequence[Row]) -> str:
 
 def _could_have(row: Row) -> str:
     if row.detectable is None:
+        if row.standard_error or row.mcnemar_p is not None:
+            return "no possible difference would have been sure to show in this sample"
         return "the sample does not tell what difference would have shown"
     return (
         f"a true difference of {amount(row, row.detectable, signed=False)} or more would "

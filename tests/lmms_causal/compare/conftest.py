@@ -8,11 +8,13 @@ and local paths were removed. `test_compare_real_harnesses.py` writes such files
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from lmms_causal.compare import aggregations
 
 DATA = Path(__file__).parent / "data"
 
@@ -21,6 +23,21 @@ DATA = Path(__file__).parent / "data"
 def data() -> Path:
     """Folder of the golden files."""
     return DATA
+
+
+@pytest.fixture
+def declared_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Take the task files of folders for those of this package."""
+    caches = (aggregations._task_files, aggregations._declarations, aggregations._versions)
+
+    def declare(*roots: Path) -> None:
+        monkeypatch.setattr(aggregations, "_task_roots", lambda: list(roots))
+        for cached in caches:
+            cached.cache_clear()
+
+    yield declare
+    for cached in caches:
+        cached.cache_clear()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def test_includes_override_each_other_as_in_lm_eval(tasks: Path) -> None:
 
 
 def test_the_aggregation_of_a_task_is_the_one_its_harness_would_use(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, declared_in: Callable[..., None]
 ) -> None:
     """The same three files under either root name another function in each harness."""
     for root in ("for_lm_eval", "for_lmms_eval"):
@@ -60,12 +61,8 @@ def test_the_aggregation_of_a_task_is_the_one_its_harness_would_use(
         (folder / "toy.yaml").write_text(
             f"include:\n  - _first.yaml\n  - _second.yaml\ntask: toy_{root}\n"
         )
-    monkeypatch.setattr(aggregations, "_task_roots", lambda: sorted(tmp_path.glob("for_*")))
-    aggregations._declarations.cache_clear()
-    try:
-        assert aggregations._declarations() == {
-            ("toy_for_lmms_eval", "m"): "lmms_causal.tasks.toy.first",
-            ("toy_for_lm_eval", "m"): "lmms_causal.tasks.toy.second",
-        }
-    finally:
-        aggregations._declarations.cache_clear()
+    declared_in(*sorted(tmp_path.glob("for_*")))
+    assert aggregations._declarations() == {
+        ("toy_for_lmms_eval", "m"): "lmms_causal.tasks.toy.first",
+        ("toy_for_lm_eval", "m"): "lmms_causal.tasks.toy.second",
+    }

@@ -12,7 +12,7 @@ import pytest
 
 from lmms_causal.compare import Comparison, Options, compare, read_run
 from lmms_causal.compare.command import run_command
-from lmms_causal.compare.latex import escape
+from lmms_causal.compare.latex import escape, mathematics
 from lmms_causal.compare.report import to_json, to_latex, to_markdown, to_text
 
 Write = Callable[..., Path]
@@ -131,6 +131,47 @@ def test_latex_prints_special_characters_as_they_are() -> None:
     assert escape(r"a_b & 5% #1 {x} $~^\<") == (
         r"a\_b \& 5\% \#1 \{x\} \$\textasciitilde{}\textasciicircum{}\textbackslash{}\textless{}"
     )
+    # At the start of a row, [1] and * would be arguments of the row before.
+    assert escape("[1]* a--b---c\n\n\x00d") == "{[}1]{*} a-{}-b-{}-{}-c d"
+
+
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("1.3e-05", r"$1.3 \times 10^{-5}$"),
+        ("-2e+06", r"$-2 \times 10^{6}$"),
+        ("1e-05", r"$10^{-5}$"),
+        ("<1e-99", r"$<10^{-99}$"),
+        ("+1.2 to -3.4", "$+1.2$ to $-3.4$"),
+        ("no variation", "no variation"),
+        ("-", "--"),
+    ],
+)
+def test_latex_writes_numbers_as_mathematics(text: str, printed: str) -> None:
+    assert mathematics(text) == printed
+
+
+def test_a_small_p_value_is_a_power_of_ten_in_latex(write_run: Write) -> None:
+    runs = [
+        read_run(write_run(name, scores)) for name, scores in (("a", [0] * 40), ("b", [1] * 40))
+    ]
+    text = to_latex(compare(runs[0], runs[1:]))
+    assert r"$1.8 \times 10^{-12}$" in text and "e-12" not in text
+
+
+def test_line_breaks_in_a_field_break_no_table(write_run: Write) -> None:
+    strata = ["two\n\nlines | \u2028 x", "one"] * 20
+    runs = [read_run(write_run(name, [0, 1, 1, 0] * 10, strata=strata)) for name in "ab"]
+    found = compare(runs[0], runs[1:], Options(by=("stratum",)))
+    for table in re.findall(r"(?:^\|.*\n)+", to_markdown(found), re.MULTILINE):
+        assert len({line.replace("\\|", "").count("|") for line in table.splitlines()}) == 1
+    assert r"stratum two lines \textbar{} x" in to_latex(found)
+    assert re.search(r"^    two  lines \|\s+x\s+", to_text(found), re.MULTILINE)
+
+
+def test_text_does_not_command_the_terminal(write_run: Write) -> None:
+    runs = [read_run(write_run(name, [1, 0], model_args="pretrained=\x1b[2J")) for name in "ab"]
+    assert "\x1b" not in to_text(compare(runs[0], runs[1:]))
 
 
 def test_markdown_tables_are_rectangular(three: list[Comparison]) -> None:
@@ -165,7 +206,7 @@ def test_every_format_goes_to_a_file(
     assert capsys.readouterr().out == ""
     assert out.read_text() == printed
     if form == "json":
-        assert json.loads(printed)["schema_version"] == 2
+        assert json.loads(printed)["schema_version"] == 3
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from lmms_causal.compare.pairing import choose_cluster_key, pair_samples, stratify
+from lmms_causal.compare.fields import choose_cluster_key, stratify
+from lmms_causal.compare.pairing import pair_samples
 from lmms_causal.compare.records import Sample
 from lmms_causal.errors import UserError
 
@@ -52,9 +53,31 @@ def test_nothing_in_common_is_refused_even_with_intersect() -> None:
         pair_samples([_sample(0, "x")], [_sample(0, "y")], "toy", intersect=True)
 
 
-def test_an_id_used_twice_is_refused() -> None:
-    with pytest.raises(UserError, match="rows 0 and 1 of run A have the same document id 'x'"):
-        pair_samples([_sample(0, "x"), _sample(1, "x")], [_sample(0, "x")], "toy")
+def test_ids_that_several_documents_share_fall_back_to_row_and_target() -> None:
+    """An ``id`` of the video, not of the question: rows tell the documents apart."""
+    a = [_sample(row, f"video{row // 3}") for row in range(6)]
+    pairing = pair_samples(a, list(reversed(a)), "toy")
+    assert [(left.doc_id, right.doc_id) for left, right in pairing.pairs] == [
+        (row, row) for row in range(6)
+    ]
+    assert pairing.by == "row and target" and pairing.repeated_ids
+    assert not pair_samples(a[::3], a[::3], "toy").repeated_ids
+
+
+def test_a_document_twice_in_a_run_is_refused() -> None:
+    with pytest.raises(UserError, match="rows 0 and 0 of run A are the same document"):
+        pair_samples([_sample(0, "x"), _sample(0, "x")], [_sample(0, "x")], "toy")
+
+
+def test_a_run_without_documents_is_refused() -> None:
+    with pytest.raises(UserError, match=r"run B has no documents of this task.*--log_samples"):
+        pair_samples([_sample(0, "x")], [], "toy")
+
+
+def test_documents_scored_against_other_answers_are_found() -> None:
+    a = [_sample(0, "x"), _sample(1, "y")]
+    b = [_sample(0, "x"), _sample(1, "y", target="B")]
+    assert [left.key for left, _ in pair_samples(a, b, "toy").targets_differ] == ["y"]
 
 
 def test_prompts_that_differ_are_counted() -> None:
@@ -73,6 +96,8 @@ def test_the_coarsest_recorded_grouping_makes_the_clusters() -> None:
     assert choose_cluster_key(samples, "pair_id", requested="image_id") == "image_id"
     assert choose_cluster_key(samples, "pair_id", requested="none") is None
     assert choose_cluster_key([_sample(0, attributes={"pair_id": 0})]) is None
+    shared = [_sample(index, attributes={"id": index // 2}) for index in range(4)]
+    assert choose_cluster_key(shared) == "id" and choose_cluster_key(shared[::2]) is None
 
 
 def test_a_key_that_some_document_lacks_is_refused_with_those_recorded() -> None:

@@ -152,7 +152,10 @@ def test_an_aggregate_that_is_no_mean_is_printed_and_not_tested(write_run: Write
 
 
 def test_a_metric_over_pairs_uses_the_function_its_task_names(
-    write_run: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    write_run: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    declared_in: Callable[..., None],
 ) -> None:
     """The task file's dotted path, an include, and a check against the reported number."""
     root = tmp_path / "for_lmms_eval"
@@ -173,8 +176,7 @@ def test_a_metric_over_pairs_uses_the_function_its_task_names(
 
     module.consistency = consistency  # type: ignore[attr-defined]
     monkeypatch.setitem(__import__("sys").modules, module.__name__, module)
-    monkeypatch.setattr(aggregations, "_task_roots", lambda: [root])
-    aggregations._declarations.cache_clear()
+    declared_in(root)
     clusters = [str(index // 2) for index in range(80)]
     text = "<function consistency at 0x7f0000000000>"
     a = write_run("a", [1, 0] * 40, clusters=clusters, aggregate=0.0, aggregation=text)
@@ -182,11 +184,8 @@ def test_a_metric_over_pairs_uses_the_function_its_task_names(
         "b", [1, 1] * 20 + [1, 0] * 20, clusters=clusters, aggregate=0.5, aggregation=text
     )
     other = write_run("c", [1, 0] * 40, clusters=clusters, aggregate=0.3, aggregation=text)
-    try:
-        row = _compare(a, b).rows[0]
-        mismatch = _compare(a, other).rows[0]
-    finally:
-        aggregations._declarations.cache_clear()
+    row = _compare(a, b).rows[0]
+    mismatch = _compare(a, other).rows[0]
     assert (row.a, row.b, row.units, row.test) == (0.0, 0.5, 40, "swap-sampled")
     # 20 of 40 pairs changed: SE = 0.5 / sqrt(40), known to a few per cent from 1999 resamples.
     assert row.standard_error == pytest.approx(0.5 / math.sqrt(40), rel=0.08)
@@ -327,7 +326,7 @@ def test_the_command_line_prints_and_writes(
     words = [str(data / "lmms_eval_a"), str(data / "lmms_eval_b"), "--tasks", "toy_order"]
     assert run_command([*words, "--json", str(out)]) == 0
     assert "Verdict: " in capsys.readouterr().out
-    assert json.loads(out.read_text())["schema_version"] == 2
+    assert json.loads(out.read_text())["schema_version"] == 3
     assert run_command([*words, "--markdown"]) == 0
     assert "**Verdict:**" in capsys.readouterr().out
 
