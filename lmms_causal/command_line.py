@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,22 +22,26 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 class Mistaken(SystemExit):
     """A user's mistake that ends the process with exit code 2.
 
-    Python prints a message only with exit code 1, so under a harness's command it is printed here.
-    Ours may still go on, as a report does without a task, so its ``main`` prints the line.
+    Python prints a message only with exit code 1, so under a harness's command it is printed here;
+    the first one only, for threads that score documents may each find one. Ours may still go on,
+    as a report does without a task, so its ``main`` prints the line.
     """
+
+    told = False
+    _one_at_a_time = threading.Lock()
 
     def __init__(self, line: str) -> None:
         super().__init__(2)
         self.line = line
-        self._told = False
         if Path(sys.argv[0]).stem != "lmms-causal":
-            self.tell()
+            with self._one_at_a_time:
+                self.tell()
+                Mistaken.told = True
 
     def tell(self) -> None:
-        """Print the line, unless that is done."""
-        if not self._told:
+        """Print the line, unless this process has ended with one already."""
+        if not Mistaken.told:
             print(self.line, file=sys.stderr, flush=True)
-            self._told = True
 
     def __str__(self) -> str:
         return self.line

@@ -73,8 +73,13 @@ def to_latex(comparisons: Sequence[Comparison]) -> str:
 def _by_metric(comparisons: Sequence[Comparison]) -> dict[str, list[tuple[str, Row]]]:
     found: dict[str, list[tuple[str, Row]]] = {}
     for label, comparison in zip(run_labels(comparisons), comparisons, strict=True):
+        twins = {
+            (row.task, row.metric, row.filter)
+            for row in comparison.rows
+            if row.stratum is None and row.same_as is not None
+        }
         for row in comparison.rows:
-            if row.same_as is None:
+            if (row.task, row.metric, row.filter) not in twins:
                 part = "" if row.stratum is None else f", {row.by} {row.stratum}"
                 found.setdefault(f"{row.task}: {metric_name(row)}{part}", []).append((label, row))
     return found

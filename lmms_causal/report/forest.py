@@ -119,11 +119,12 @@ def panels(comparisons: Sequence[Comparison], runs: Sequence[Named]) -> list[Pan
     """
     grouped: dict[Key, list[_Found]] = {}
     for named, comparison in zip(runs[1:], comparisons, strict=True):
+        twins = {_key(row) for row in comparison.rows if row.stratum is None and row.same_as}
         for row in comparison.rows:
             # A metric of one level has nothing to say on the others.
             empty = row.stratum is not None and not (math.isfinite(row.a) or math.isfinite(row.b))
-            if row.same_as is None and not empty:
-                grouped.setdefault((row.task, row.metric, row.filter), []).append((named, row))
+            if _key(row) not in twins and not empty:
+                grouped.setdefault(_key(row), []).append((named, row))
     first = _first_metrics(grouped)
     shares = [
         it for key, found in grouped.items() if key in first for it in found if it[1].factor == 100
@@ -150,13 +151,17 @@ def tested_rows(comparisons: Sequence[Comparison]) -> dict[Key, list[Row | None]
         for row in comparison.rows:
             if row.stratum is not None:
                 continue
-            key = (row.task, row.metric, row.filter)
+            key = _key(row)
             rows = found.setdefault(key, [None] * len(comparisons))
             if math.isfinite(row.a) and math.isfinite(row.b):
                 rows[index] = row
             if row.p is not None and row.same_as is None:
                 tested.add(key)
     return {key: rows for key, rows in found.items() if key in tested and any(rows)}
+
+
+def _key(row: Row) -> Key:
+    return row.task, row.metric, row.filter
 
 
 def _first_metrics(grouped: Mapping[Key, Sequence[_Found]]) -> set[Key]:

@@ -102,7 +102,7 @@ def _curves(comparison: Comparison) -> dict[_Curve, _Levels]:
     """Rows with a number for their level, in its order, where there are enough of them."""
     found: dict[_Curve, _Levels] = {}
     for row in comparison.rows:
-        if row.same_as is not None or not (math.isfinite(row.a) and math.isfinite(row.b)):
+        if not (math.isfinite(row.a) and math.isfinite(row.b)):
             continue
         if row.stratum is not None:
             level = _number(row.stratum)
@@ -116,7 +116,8 @@ def _curves(comparison: Comparison) -> dict[_Curve, _Levels]:
     return {
         key: sorted(levels, key=lambda it: it[0])
         for key, levels in found.items()
-        if len(levels) >= FEWEST
+        # A curve that repeats others point by point is left out; one that shares some is whole.
+        if len(levels) >= FEWEST and any(row.same_as is None for _, row in levels)
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lmms_causal.cli import main
-from lmms_causal.command_line import one_line_errors, under_a_command_line
+from lmms_causal.command_line import Mistaken, one_line_errors, under_a_command_line
 from lmms_causal.errors import UserError, nearest
 
 
@@ -37,15 +37,24 @@ def test_exceptions_stay_exceptions_in_a_notebook(monkeypatch):
         mistaken()
 
 
+@pytest.fixture
+def new_process(monkeypatch):
+    """No mistake was told yet."""
+    monkeypatch.setattr(Mistaken, "told", False)
+
+
 @pytest.mark.parametrize("program", ["lmms-eval", "/venv/bin/lm-eval"])
+@pytest.mark.usefixtures("new_process")
 def test_under_a_harness_they_become_one_line_and_exit_code_2(program, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", [program])
-    with pytest.raises(SystemExit) as caught:
-        mistaken()
-    assert caught.value.code == 2 and str(caught.value) == "error: alpha=2 must be smaller"
+    for _ in range(2):  # as threads of one harness that find one each
+        with pytest.raises(SystemExit) as caught:
+            mistaken()
+        assert caught.value.code == 2 and str(caught.value) == "error: alpha=2 must be smaller"
     assert capsys.readouterr().err == "error: alpha=2 must be smaller\n"
 
 
+@pytest.mark.usefixtures("new_process")
 def test_under_our_command_its_main_prints_the_line_if_nobody_goes_on(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["lmms-causal"])
     with pytest.raises(SystemExit, match="alpha=2"):
