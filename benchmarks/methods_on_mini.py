@@ -23,8 +23,8 @@ from reporting import Measured, parser, report
 
 from lmms_causal import tiny_llava
 from lmms_causal.compare.comparison import Comparison, compare
-from lmms_causal.compare.read import read_run
-from lmms_causal.compare.rows import Options, Row
+from lmms_causal.compare.reading.read import read_run
+from lmms_causal.compare.rows.row import Options, Row
 
 TASKS = ("order", "presence", "colour")
 CONTRASTS = (

@@ -57,7 +57,7 @@ def add_parser(commands: Any) -> None:
 
 def _run_curve(arguments: argparse.Namespace) -> int:
     # Here, not above: adding the sub-command must not cost the start of NumPy.
-    from lmms_causal.compare.read import read_run
+    from lmms_causal.compare.reading.read import read_run
     from lmms_causal.tasks.centerbench.data import TYPES
     from lmms_causal.tasks.centerbench.gap import gap_curve
 

@@ -1,8 +1,9 @@
 """Compare evaluation runs document by document: is B better than A, by how much, at what cost?
 
-`read_run` reads a run of either harness, `compare` pairs and tests, `report` prints. The
-statistics are pure functions in `lmms_causal.compare.statistics`. Names are imported when used:
-the command line loads this package to offer ``compare`` and must not wait for SciPy.
+`read_run` reads a run of either harness (`reading`), `compare` pairs documents (`pairing`) and
+tests (`rows`, by the pure functions of `inference`), `output` prints. `records` is what they speak
+of. Names are imported when used: the command line loads this package to offer ``compare`` and must
+not wait for SciPy.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lmms_causal.compare.checks import Check
     from lmms_causal.compare.comparison import Comparison, compare
-    from lmms_causal.compare.documents import DocumentPair, Flip
-    from lmms_causal.compare.read import read_run
+    from lmms_causal.compare.pairing.checks import Check
+    from lmms_causal.compare.pairing.documents import DocumentPair, Flip
+    from lmms_causal.compare.reading.read import read_run
     from lmms_causal.compare.records import Cost, Run, Sample, Task
-    from lmms_causal.compare.rows import Equivalence, Options, Row
+    from lmms_causal.compare.rows.row import Equivalence, Options, Row
 
 __all__ = [
     "Check",
@@ -35,15 +36,15 @@ __all__ = [
 ]
 
 _HOME = {
-    "Check": "checks",
+    "Check": "pairing.checks",
     "Comparison": "comparison",
     "compare": "comparison",
-    "DocumentPair": "documents",
-    "Flip": "documents",
-    "read_run": "read",
-    "Equivalence": "rows",
-    "Options": "rows",
-    "Row": "rows",
+    "DocumentPair": "pairing.documents",
+    "Flip": "pairing.documents",
+    "read_run": "reading.read",
+    "Equivalence": "rows.row",
+    "Options": "rows.row",
+    "Row": "rows.row",
 }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmms_causal.compare.output import (
+from lmms_causal.compare.output.writing import (
     check_runs_are_kept,
     check_targets,
     print_text,
@@ -78,8 +78,8 @@ def main(args: argparse.Namespace) -> int:
 def _compare(args: argparse.Namespace) -> int:
     # Here, not above: adding the sub-command must not cost the start of SciPy.
     from lmms_causal.compare.comparison import compare
-    from lmms_causal.compare.read import read_run
-    from lmms_causal.compare.rows import Options
+    from lmms_causal.compare.reading.read import read_run
+    from lmms_causal.compare.rows.row import Options
 
     options = Options(
         tasks=_names(args.tasks),
@@ -121,7 +121,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _printed(comparisons: list[Comparison], form: str, args: argparse.Namespace) -> str:
-    from lmms_causal.compare.report import to_json, to_latex, to_markdown, to_text
+    from lmms_causal.compare.output.report import to_json, to_latex, to_markdown, to_text
 
     if form == "json":
         data = to_json(comparisons, args.documents)

@@ -6,17 +6,17 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lmms_causal.compare.checks import Check, check_runs
-from lmms_causal.compare.cost import CostRatio, cost_ratios
-from lmms_causal.compare.differences import Difference, find_differences
-from lmms_causal.compare.documents import Flip
-from lmms_causal.compare.fields import has_field, missing_field
-from lmms_causal.compare.margins import corrected
-from lmms_causal.compare.pairing import NotComparable
+from lmms_causal.compare.pairing.checks import Check, check_runs
+from lmms_causal.compare.pairing.differences import Difference, find_differences
+from lmms_causal.compare.pairing.documents import Flip
+from lmms_causal.compare.pairing.fields import has_field, missing_field
+from lmms_causal.compare.pairing.pairs import NotComparable
+from lmms_causal.compare.reading.cost import CostRatio, cost_ratios
 from lmms_causal.compare.records import Run
-from lmms_causal.compare.rows import Options, Row
-from lmms_causal.compare.scale import Scales
-from lmms_causal.compare.task_comparison import TaskComparison, compare_task
+from lmms_causal.compare.rows.margins import corrected
+from lmms_causal.compare.rows.row import Options, Row
+from lmms_causal.compare.rows.scale import Scales
+from lmms_causal.compare.rows.task_comparison import TaskComparison, compare_task
 from lmms_causal.errors import UserError
 
 

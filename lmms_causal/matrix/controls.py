@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lmms_causal.compare import Comparison, Options, Run, compare
-from lmms_causal.compare.rows import Row
-from lmms_causal.compare.verdict import interval_text, metric_name, number, p_text
+from lmms_causal.compare.output.verdict import interval_text, metric_name, number, p_text
+from lmms_causal.compare.rows.row import Row
 from lmms_causal.matrix.cells import Cell
 from lmms_causal.matrix.sections import Section
 

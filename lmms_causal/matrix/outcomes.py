@@ -65,7 +65,7 @@ def compare_cells(
         UserError: cells that cannot be compared, such as tasks without a common metric.
     """
     from lmms_causal.compare import compare, read_run
-    from lmms_causal.compare.report import to_json, to_markdown, to_text
+    from lmms_causal.compare.output.report import to_json, to_markdown, to_text
     from lmms_causal.matrix import sections
     from lmms_causal.matrix.controls import control_entries, control_section, controlled
     from lmms_causal.matrix.joining import joined

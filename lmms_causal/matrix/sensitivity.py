@@ -7,8 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from lmms_causal.compare import Comparison, Run
-from lmms_causal.compare.rows import Row
-from lmms_causal.compare.verdict import interval_text, metric_name, number, p_text
+from lmms_causal.compare.output.verdict import interval_text, metric_name, number, p_text
+from lmms_causal.compare.rows.row import Row
 from lmms_causal.matrix.cells import Cell
 from lmms_causal.matrix.sections import Section
 
@@ -127,7 +127,7 @@ def _metrics(members: Sequence[Cell], compared: dict[str, Comparison]) -> list[R
         if cell.variant.label in compared:
             for row in compared[cell.variant.label].rows:
                 if row.stratum is None and row.p is not None and row.same_as is None:
-                    found.setdefault((row.task, row.metric, row.filter), row)
+                    found.setdefault(row.key, row)
     order = list(dict.fromkeys(key[0] for key in found))
     return sorted(found.values(), key=lambda row: order.index(row.task))
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lmms_causal.compare.comparison import Comparison
-from lmms_causal.compare.rows import Row
-from lmms_causal.compare.verdict import metric_name, outcome
+from lmms_causal.compare.output.verdict import metric_name, outcome
+from lmms_causal.compare.rows.row import Row
 from lmms_causal.report.forest import OUTCOMES, Key, tested_rows
 from lmms_causal.report.names import ITEM, Named
 

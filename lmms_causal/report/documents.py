@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmms_causal.compare.comparison import Comparison
-from lmms_causal.compare.pairing import NotComparable, natural_order, pair_samples
+from lmms_causal.compare.output.verdict import metric_name
+from lmms_causal.compare.pairing.pairs import NotComparable, natural_order, pair_samples
 from lmms_causal.compare.records import Sample, Task, score
-from lmms_causal.compare.rows import Row
-from lmms_causal.compare.verdict import metric_name
+from lmms_causal.compare.rows.row import Row
 from lmms_causal.report.names import Named
 from lmms_causal.report.shared_prompt import shared_ends
 

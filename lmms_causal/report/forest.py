@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lmms_causal.compare.comparison import Comparison
-from lmms_causal.compare.rows import Row
-from lmms_causal.compare.verdict import interval_text, metric_name, number, outcome, p_text
+from lmms_causal.compare.output.verdict import interval_text, metric_name, number, outcome, p_text
+from lmms_causal.compare.rows.row import Row
 from lmms_causal.report.names import Named
 from lmms_causal.report.scales import Scale, symmetric
 
@@ -119,12 +119,12 @@ def panels(comparisons: Sequence[Comparison], runs: Sequence[Named]) -> list[Pan
     """
     grouped: dict[Key, list[_Found]] = {}
     for named, comparison in zip(runs[1:], comparisons, strict=True):
-        twins = {_key(row) for row in comparison.rows if row.stratum is None and row.same_as}
+        twins = {row.key for row in comparison.rows if row.stratum is None and row.same_as}
         for row in comparison.rows:
             # A metric of one level has nothing to say on the others.
             empty = row.stratum is not None and not (math.isfinite(row.a) or math.isfinite(row.b))
-            if _key(row) not in twins and not empty:
-                grouped.setdefault(_key(row), []).append((named, row))
+            if row.key not in twins and not empty:
+                grouped.setdefault(row.key, []).append((named, row))
     first = _first_metrics(grouped)
     shares = [
         it for key, found in grouped.items() if key in first for it in found if it[1].factor == 100
@@ -151,17 +151,13 @@ def tested_rows(comparisons: Sequence[Comparison]) -> dict[Key, list[Row | None]
         for row in comparison.rows:
             if row.stratum is not None:
                 continue
-            key = _key(row)
+            key = row.key
             rows = found.setdefault(key, [None] * len(comparisons))
             if math.isfinite(row.a) and math.isfinite(row.b):
                 rows[index] = row
             if row.p is not None and row.same_as is None:
                 tested.add(key)
     return {key: rows for key, rows in found.items() if key in tested and any(rows)}
-
-
-def _key(row: Row) -> Key:
-    return row.task, row.metric, row.filter
 
 
 def _first_metrics(grouped: Mapping[Key, Sequence[_Found]]) -> set[Key]:

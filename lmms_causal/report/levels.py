@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from lmms_causal.compare.comparison import Comparison
-from lmms_causal.compare.rows import Row
-from lmms_causal.compare.verdict import metric_name, outcome
+from lmms_causal.compare.output.verdict import metric_name, outcome
+from lmms_causal.compare.rows.row import Row
 from lmms_causal.report.charts import FEWEST, Chart, Point, Series, first_keys
 from lmms_causal.report.forest import OUTCOMES, tested_rows
 from lmms_causal.report.names import Named

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lmms_causal.compare.checks import Check
 from lmms_causal.compare.comparison import Comparison
+from lmms_causal.compare.pairing.checks import Check
 from lmms_causal.report.names import Named
 
 __all__ = ["gather", "serious"]

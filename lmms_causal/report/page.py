@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from lmms_causal._version import __version__
 from lmms_causal.compare.comparison import Comparison
-from lmms_causal.compare.verdict import verdict
+from lmms_causal.compare.output.verdict import verdict
 from lmms_causal.errors import UserError
 from lmms_causal.report.attention import place_overlays
 from lmms_causal.report.charts import cost_charts, sensitivity_charts

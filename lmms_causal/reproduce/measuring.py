@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmms_causal.compare import aggregations
+from lmms_causal.compare.reading import aggregations
 from lmms_causal.compare.records import CLUSTER_KEYS, Sample, Task, score
 from lmms_causal.errors import UserError
 from lmms_causal.reproduce.commands import METHOD, PLAIN

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from lmms_causal.compare.integrity import OURS
+from lmms_causal.compare.reading.integrity import OURS
 from lmms_causal.errors import UserError, nearest
 from lmms_causal.reproduce.recipe import (
     SEEN,

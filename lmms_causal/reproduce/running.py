@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmms_causal.compare.integrity import require_consistent
-from lmms_causal.compare.locate import load_results
-from lmms_causal.compare.read import read_run
+from lmms_causal.compare.reading.integrity import require_consistent
+from lmms_causal.compare.reading.locate import load_results
+from lmms_causal.compare.reading.read import read_run
 from lmms_causal.compare.records import Run
 from lmms_causal.errors import UserError
 from lmms_causal.interventions.spec import parse

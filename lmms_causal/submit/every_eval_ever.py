@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmms_causal import __version__
-from lmms_causal.compare import aggregations
-from lmms_causal.compare.integrity import OURS
+from lmms_causal.compare.reading import aggregations
+from lmms_causal.compare.reading.integrity import OURS
 from lmms_causal.compare.records import LMMS_EVAL, Run, Task, number, score
 from lmms_causal.submit.evidence import Evidence
 from lmms_causal.submit.schema import VERSION, check_log

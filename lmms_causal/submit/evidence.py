@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lmms_causal import tiny_llava
-from lmms_causal.compare.locate import load_results
-from lmms_causal.compare.read import read_run
+from lmms_causal.compare.reading.locate import load_results
+from lmms_causal.compare.reading.read import read_run
 from lmms_causal.compare.records import LMMS_EVAL, Run, Task, number
 from lmms_causal.errors import UserError
 from lmms_causal.submit.integrity import require_integrity

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lmms_causal.compare.locate import samples_file
+from lmms_causal.compare.reading.locate import samples_file
 from lmms_causal.compare.records import Sample, Task, score
 from lmms_causal.submit.every_eval_ever import result_id
 from lmms_causal.submit.evidence import Evidence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lmms_causal.compare.integrity import require_consistent
+from lmms_causal.compare.reading.integrity import require_consistent
 from lmms_causal.compare.records import Run, number
 from lmms_causal.errors import UserError
 

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from lmms_causal.compare.locate import samples_file
+from lmms_causal.compare.reading.locate import samples_file
 from lmms_causal.submit.evidence import Evidence
 
 __all__ = ["hub_log_arguments", "manifest", "readme", "script"]

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from lmms_causal.compare.statistics import mcnemar_exact
+from lmms_causal.compare.inference.statistics import mcnemar_exact
 from lmms_causal.interventions.edits.logits import contrast, keep, plausible
 from lmms_causal.interventions.methods.vcd import VCD
 from lmms_causal.tasks.causal_vqa_mini.scenes import (

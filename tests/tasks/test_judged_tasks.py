@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lmms_causal.compare.cost import judge_calls
+from lmms_causal.compare.reading.cost import judge_calls
 from lmms_causal.compare.records import Sample, Task
 from lmms_causal.tasks import judge_protocol
 from lmms_causal.testing.judge import Refusal

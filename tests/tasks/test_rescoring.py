@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lmms_causal.cli import main
-from lmms_causal.compare.read import read_run
+from lmms_causal.compare.reading.read import read_run
 from lmms_causal.errors import UserError
 from lmms_causal.tasks import judge_protocol
 from lmms_causal.tasks.mme_cc import documents

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lmms_causal.compare import aggregations
+from lmms_causal.compare.reading import aggregations
 
 DATA = Path(__file__).parent / "data"
 

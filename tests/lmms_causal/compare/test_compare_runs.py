@@ -14,11 +14,12 @@ import pytest
 from lmms_eval.api.metrics import paired_ttest
 from lmms_eval.models.model_utils import gen_metrics
 
-from lmms_causal.compare import Comparison, Options, aggregations, compare, read_run
+from lmms_causal.compare import Comparison, Options, compare, read_run
 from lmms_causal.compare.command import run_command
-from lmms_causal.compare.cost import cost_ratios, read_cost
-from lmms_causal.compare.report import to_json, to_markdown, to_text
-from lmms_causal.compare.verdict import outcome, verdict
+from lmms_causal.compare.output.report import to_json, to_markdown, to_text
+from lmms_causal.compare.output.verdict import outcome, verdict
+from lmms_causal.compare.reading import aggregations
+from lmms_causal.compare.reading.cost import cost_ratios, read_cost
 from lmms_causal.errors import UserError
 
 Write = Callable[..., Path]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lmms_causal.compare import Comparison, Options, compare
-from lmms_causal.compare.verdict import verdict
+from lmms_causal.compare.output.verdict import verdict
 from lmms_causal.errors import UserError
 from lmms_causal.report.page import Material, render, write_page
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lmms_causal.compare import Comparison, Options, compare
-from lmms_causal.compare.differences import Difference
+from lmms_causal.compare.pairing.differences import Difference
 from lmms_causal.report import write_figures
 from lmms_causal.report.forest import panels
 from lmms_causal.report.names import name_runs

@@ -8,7 +8,7 @@ import statistics
 import numpy as np
 import pytest
 
-from lmms_causal.compare.statistics import clustered_standard_error
+from lmms_causal.compare.inference.statistics import clustered_standard_error
 from lmms_causal.errors import UserError
 from lmms_causal.reproduce.measuring import Estimate, measure, verdict
 from lmms_causal.reproduce.recipe import Measure, Published

@@ -1,0 +1,1 @@
+"""Files of either harness become runs, tasks and samples."""

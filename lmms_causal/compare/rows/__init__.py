@@ -1,0 +1,1 @@
+"""What is compared, a row each: metrics, their parts, their margins and families."""
