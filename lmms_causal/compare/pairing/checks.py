@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lmms_causal.compare.pairing.differences import generation_settings, plain, shorten
+from lmms_causal.compare.pairing.judges import judge_of
 from lmms_causal.compare.pairing.pairs import Pairing
 from lmms_causal.compare.records import Run, Sample, Task
 
@@ -45,7 +46,8 @@ class Check:
     """One thing that must be alike.
 
     Attributes:
-        what: "base model", "wrapper", "documents", "task version", "prompts" or "decoding".
+        what: "base model", "wrapper", "documents", "task version", "prompts", "decoding" or
+            "judge".
         task: Task it is about; None for the whole run.
         status: "unknown" when a run does not record it.
         a: What it is in A, shortened for reading; prompts as a hash.
@@ -90,6 +92,10 @@ def check_task(
         _check("task version", a.name, versions, known=None not in (a.version, b.version)),
         _check("decoding", a.name, (_decoding(a, runs[0]), _decoding(b, runs[1]))),
     ]
+    judges = judge_of(a), judge_of(b)
+    if judges != (None, None):
+        known = None not in judges
+        checks.append(_check("judge", a.name, (plain(judges[0]), plain(judges[1])), known=known))
     for pairing in list(pairings.values())[:1]:  # filters read the same answers
         checks.insert(0, _documents(a.name, pairing))
         checks.append(_prompts(a, b, pairing, runs[0].harness == runs[1].harness))

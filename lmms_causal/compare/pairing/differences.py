@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lmms_causal.compare.pairing.judges import judge_of
 from lmms_causal.compare.pairing.pairs import Pairing
 from lmms_causal.compare.records import Run, Task
 
@@ -111,6 +112,7 @@ def _compare_tasks(a: Task, b: Task, same_harness: bool) -> list[Difference]:
         return []
     found = _compare(f"version of task {a.name}", a.version, b.version)
     found += _compare(f"few-shot examples of task {a.name}", a.num_fewshot, b.num_fewshot)
+    found += _compare(f"judge of task {a.name}", judge_of(a), judge_of(b))
     keys = _keys(a.config, b.config) if same_harness else list(_SHARED_TASK_KEYS)
     for key in keys:
         if key in _IGNORED_TASK_KEYS or key == "num_fewshot":

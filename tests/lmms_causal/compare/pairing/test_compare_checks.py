@@ -32,6 +32,28 @@ def _with_prompts(run: Run, prompts: list[str | None]) -> Run:
     return dataclasses.replace(run, tasks={"toy_order": changed})
 
 
+def _judged(run: Run, **judge: Any) -> Run:
+    task = run.tasks["toy_order"]
+    samples = tuple(
+        dataclasses.replace(it, metrics={m: {**v, "judge": judge} for m, v in it.metrics.items()})
+        for it in task.samples["none"]
+    )
+    changed = dataclasses.replace(task, samples={"none": samples})
+    return dataclasses.replace(run, tasks={"toy_order": changed})
+
+
+def test_two_judges_are_two_instruments_wherever_they_are(write_run: Write) -> None:
+    a, b = (read_run(write_run(name, [0, 1, 1])) for name in "ab")
+    one = {"model": "strict", "prompt": "1.0", "served": "strict-0001"}
+    here, there = _judged(a, **one, host="here"), _judged(b, **one, host="there")
+    assert _checks(compare(here, [there])[0])["judge"].status == "same"
+    (comparison,) = compare(here, [_judged(b, **{**one, "model": "lenient"})])
+    check = _checks(comparison)["judge"]
+    assert check.status == "different" and check.b == "lenient, prompt 1.0, served as strict-0001"
+    assert any("judge" in found.what and found.serious for found in comparison.differences)
+    assert _checks(compare(here, [b])[0])["judge"].status == "unknown"
+
+
 def test_runs_that_are_alike_say_so_and_what_is_not_recorded(write_run: Write) -> None:
     a, b = (read_run(write_run(name, [0, 1, 1])) for name in "ab")
     (comparison,) = compare(a, [b])
