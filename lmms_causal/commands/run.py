@@ -66,14 +66,14 @@ def add_parser(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     # Here, not above: adding the sub-command must not cost the start of torch.
-    from lmms_causal.matrix.cells import cells_of
-    from lmms_causal.matrix.outcomes import options_of
-    from lmms_causal.matrix.plan import read_plan
+    from lmms_causal.matrix.keeping.sources import Sources
+    from lmms_causal.matrix.planning.cells import cells_of
+    from lmms_causal.matrix.planning.plan import read_plan
+    from lmms_causal.matrix.planning.task_names import check_names
+    from lmms_causal.matrix.planning.variants import expand
+    from lmms_causal.matrix.results.outcomes import options_of
     from lmms_causal.matrix.running import is_done
-    from lmms_causal.matrix.sources import Sources
     from lmms_causal.matrix.stopping import Stopped, stoppable
-    from lmms_causal.matrix.task_names import check_names
-    from lmms_causal.matrix.variants import expand
 
     plan = _with_options(read_plan(arguments.plan), arguments)
     options_of(plan)
@@ -105,9 +105,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(plan: Any, cells: Any, notes: list[str], output: Path) -> int:
-    from lmms_causal.matrix.manifest import start, write_manifest
-    from lmms_causal.matrix.outcomes import compare_cells
+    from lmms_causal.matrix.keeping.manifest import start, write_manifest
     from lmms_causal.matrix.progress import Progress
+    from lmms_causal.matrix.results.outcomes import compare_cells
     from lmms_causal.matrix.running import run_cells
 
     start(output, plan, cells, notes)
@@ -137,7 +137,7 @@ def _evaluate(plan: Any, cells: Any, notes: list[str], output: Path) -> int:
 
 def _with_options(plan: Any, arguments: argparse.Namespace) -> Any:
     """The plan with what the command line says in its place."""
-    from lmms_causal.matrix.plan_values import documents
+    from lmms_causal.matrix.planning.plan_values import documents
 
     if arguments.limit is not None:
         limit = documents(arguments.limit, f"--limit {arguments.limit:g}")

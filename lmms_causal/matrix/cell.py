@@ -20,11 +20,11 @@ from typing import Any
 
 from lmms_causal.command_line import one_line_errors
 from lmms_causal.errors import UserError
-from lmms_causal.matrix.costs import Costs
-from lmms_causal.matrix.delivery import undelivered
-from lmms_causal.matrix.documents import check_documents
-from lmms_causal.matrix.journal import Journal
-from lmms_causal.matrix.locking import Lock
+from lmms_causal.matrix.answering.costs import Costs
+from lmms_causal.matrix.answering.delivery import undelivered
+from lmms_causal.matrix.answering.documents import check_documents
+from lmms_causal.matrix.answering.journal import Journal
+from lmms_causal.matrix.keeping.locking import Lock
 
 __all__ = ["PARENT", "RANKS", "main", "process_name"]
 
@@ -124,7 +124,7 @@ def _journaling(
 
     When it has evaluated, ``finished`` gets what this process has to write: samples by task.
     """
-    from lmms_causal.matrix.journaling import put_on
+    from lmms_causal.matrix.answering.journaling import put_on
 
     first = int(os.environ.get("RANK", 0)) == 0
     check = one_line_errors(check_documents)
@@ -159,7 +159,7 @@ def _look_in_our_folder_only(tasks: str, elsewhere: bool) -> None:
     """
     from lmms_eval.tasks import TaskManager
 
-    from lmms_causal.matrix.task_names import names_in
+    from lmms_causal.matrix.planning.task_names import names_in
     from lmms_causal.tasks import roots
 
     if elsewhere or not set(tasks.split(",")) <= names_in(roots("lmms-eval")):

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, TextIO
 
-from lmms_causal.matrix.cells import Cell
+from lmms_causal.matrix.planning.cells import Cell
 
 __all__ = ["Estimates", "Measured", "Progress", "Reader", "duration"]
 

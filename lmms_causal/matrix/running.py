@@ -12,13 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lmms_causal.errors import UserError
+from lmms_causal.matrix.answering.journal import ATTEMPT, new_attempt
 from lmms_causal.matrix.cell import PARENT, RANKS, process_name
-from lmms_causal.matrix.cells import Cell
-from lmms_causal.matrix.files import clear_away, digest_file, read_json, unwritable, write_json
-from lmms_causal.matrix.journal import ATTEMPT, new_attempt
-from lmms_causal.matrix.locking import Lock
+from lmms_causal.matrix.keeping.files import (
+    clear_away,
+    digest_file,
+    read_json,
+    unwritable,
+    write_json,
+)
+from lmms_causal.matrix.keeping.locking import Lock
+from lmms_causal.matrix.keeping.sources import Sources
+from lmms_causal.matrix.planning.cells import Cell
 from lmms_causal.matrix.progress import Measured, Progress, Reader, duration
-from lmms_causal.matrix.sources import Sources
 
 __all__ = ["Outcome", "is_done", "run_cells"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lmms_causal.errors import UserError
 from lmms_causal.interventions.spec import parse
-from lmms_causal.matrix.task_names import check_names
+from lmms_causal.matrix.planning.task_names import check_names
 from lmms_causal.reproduce.recipe import Recipe
 
 __all__ = ["check_recipe"]

@@ -19,7 +19,7 @@ from lmms_causal.compare.reading.read import read_run
 from lmms_causal.compare.records import Run
 from lmms_causal.errors import UserError
 from lmms_causal.interventions.spec import parse
-from lmms_causal.matrix.files import write_json
+from lmms_causal.matrix.keeping.files import write_json
 from lmms_causal.reproduce.commands import Job
 
 __all__ = ["Runs", "execute", "run_all"]

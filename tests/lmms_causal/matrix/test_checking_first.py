@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from lmms_causal.errors import UserError
-from lmms_causal.matrix.journal import Journal
-from lmms_causal.matrix.journaling import put_on
+from lmms_causal.matrix.answering.journal import Journal
+from lmms_causal.matrix.answering.journaling import put_on
 from lmms_causal.models import checking, for_lm_eval, for_lmms_eval
 from lmms_causal.models.checking import check_prompts
 from lmms_causal.models.runner import Runner

@@ -7,7 +7,7 @@ import io
 import datasets
 from PIL import Image
 
-from lmms_causal.matrix.documents import digest_rows
+from lmms_causal.matrix.answering.documents import digest_rows
 
 
 def rows(colour: int = 0, word: str = "a", count: int = 70) -> datasets.Dataset:

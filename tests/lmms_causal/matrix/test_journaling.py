@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from lmms_causal.errors import UserError
-from lmms_causal.matrix.answers import RequestKeys, decode, encode
-from lmms_causal.matrix.costs import total
-from lmms_causal.matrix.journal import Journal, read_lines
-from lmms_causal.matrix.journaling import chunks, put_on
+from lmms_causal.matrix.answering.answers import RequestKeys, decode, encode
+from lmms_causal.matrix.answering.costs import total
+from lmms_causal.matrix.answering.journal import Journal, read_lines
+from lmms_causal.matrix.answering.journaling import chunks, put_on
 from lmms_causal.matrix.progress import Reader
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from lmms_causal.matrix.journal import read_lines
+from lmms_causal.matrix.answering.journal import read_lines
 
 pytestmark = pytest.mark.slow
 

@@ -19,15 +19,16 @@ from types import SimpleNamespace
 import pytest
 
 from lmms_causal.errors import UserError
-from lmms_causal.matrix import manifest, running
-from lmms_causal.matrix.cells import cells_of
-from lmms_causal.matrix.delivery import undelivered
-from lmms_causal.matrix.documents import check_documents
-from lmms_causal.matrix.files import read_json
-from lmms_causal.matrix.journal import Journal, read_lines
-from lmms_causal.matrix.journaling import put_on
-from lmms_causal.matrix.manifest import start, write_manifest
-from lmms_causal.matrix.plan import read_plan
+from lmms_causal.matrix import running
+from lmms_causal.matrix.answering.delivery import undelivered
+from lmms_causal.matrix.answering.documents import check_documents
+from lmms_causal.matrix.answering.journal import Journal, read_lines
+from lmms_causal.matrix.answering.journaling import put_on
+from lmms_causal.matrix.keeping import manifest
+from lmms_causal.matrix.keeping.files import read_json
+from lmms_causal.matrix.keeping.manifest import start, write_manifest
+from lmms_causal.matrix.planning.cells import cells_of
+from lmms_causal.matrix.planning.plan import read_plan
 from lmms_causal.matrix.progress import Progress
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
@@ -99,7 +100,7 @@ def evaluate(plan_file, output):
 
 
 def running_variant():
-    from lmms_causal.matrix.variants import expand
+    from lmms_causal.matrix.planning.variants import expand
 
     return expand([("none", "none")])[0][0]
 

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from lmms_causal.matrix import outcomes
-from lmms_causal.matrix.cells import cells_of
-from lmms_causal.matrix.outcomes import compare_cells
-from lmms_causal.matrix.plan import read_plan
-from lmms_causal.matrix.variants import expand
+from lmms_causal.matrix.planning.cells import cells_of
+from lmms_causal.matrix.planning.plan import read_plan
+from lmms_causal.matrix.planning.variants import expand
+from lmms_causal.matrix.results import outcomes
+from lmms_causal.matrix.results.outcomes import compare_cells
 
 #: Right answers out of 20 by spec and task; what a curve and a control would show.
 SCORES = {"none": 10, "alpha=0.0": 10, "alpha=1.0": 15, "alpha=2.0": 20, "noise_control": 9}

@@ -10,11 +10,11 @@ import pytest
 
 from lmms_causal.cli import main
 from lmms_causal.errors import UserError
-from lmms_causal.matrix.cells import cells_of
-from lmms_causal.matrix.plan import read_plan
-from lmms_causal.matrix.task_names import check_names
-from lmms_causal.matrix.variants import expand
-from lmms_causal.matrix.words_of_the_run import refuse_words_of_the_run
+from lmms_causal.matrix.planning.cells import cells_of
+from lmms_causal.matrix.planning.plan import read_plan
+from lmms_causal.matrix.planning.task_names import check_names
+from lmms_causal.matrix.planning.variants import expand
+from lmms_causal.matrix.planning.words_of_the_run import refuse_words_of_the_run
 
 PLAN = """\
 models:

@@ -17,14 +17,14 @@ from lmms_causal.cli import main
 from lmms_causal.errors import UserError
 from lmms_causal.matrix import running
 from lmms_causal.matrix.cell import RANKS
-from lmms_causal.matrix.cells import cells_of
-from lmms_causal.matrix.files import read_json
-from lmms_causal.matrix.locking import Lock
-from lmms_causal.matrix.manifest import write_manifest
-from lmms_causal.matrix.plan import read_plan
+from lmms_causal.matrix.keeping.files import read_json
+from lmms_causal.matrix.keeping.locking import Lock
+from lmms_causal.matrix.keeping.manifest import write_manifest
+from lmms_causal.matrix.planning.cells import cells_of
+from lmms_causal.matrix.planning.plan import read_plan
+from lmms_causal.matrix.planning.variants import expand
 from lmms_causal.matrix.progress import Estimates, Measured, Progress, duration
 from lmms_causal.matrix.stopping import Stopped, stoppable
-from lmms_causal.matrix.variants import expand
 
 # What a harness leaves behind, for a cell whose intervention is not re2.
 HARNESS = """\
@@ -133,7 +133,7 @@ def test_a_stopped_run_says_so_in_one_line(cells, tmp_path, monkeypatch, capsys)
 
     monkeypatch.setattr(running, "run_cells", stopped)
     plan = str(tmp_path / "plan.yaml")
-    monkeypatch.setattr("lmms_causal.matrix.task_names.check_names", lambda *_: None)
+    monkeypatch.setattr("lmms_causal.matrix.planning.task_names.check_names", lambda *_: None)
     assert main(["run", plan, "--output", str(tmp_path / "out")]) == 143
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("stopped (SIGTERM); the same command goes on")
@@ -144,7 +144,7 @@ def test_a_cell_that_failed_is_told_also_when_another_run_has_the_rest(
 ):
     outcome = running.Outcome(failed={"m | re2 | t": "why"}, taken=["m | vcd | t"])
     monkeypatch.setattr(running, "run_cells", lambda *_: outcome)
-    monkeypatch.setattr("lmms_causal.matrix.task_names.check_names", lambda *_: None)
+    monkeypatch.setattr("lmms_causal.matrix.planning.task_names.check_names", lambda *_: None)
     plan = tmp_path / "out" / "plan.yaml"  # the copy that a run leaves can be run
     plan.parent.mkdir()
     plan.write_text((tmp_path / "plan.yaml").read_text())

@@ -12,16 +12,16 @@ import pytest
 
 from lmms_causal.cli import main
 from lmms_causal.errors import UserError
-from lmms_causal.matrix import sources
-from lmms_causal.matrix.cells import cells_of
-from lmms_causal.matrix.files import write_json
-from lmms_causal.matrix.manifest import start
-from lmms_causal.matrix.plan import read_plan
+from lmms_causal.matrix.keeping import sources
+from lmms_causal.matrix.keeping.files import write_json
+from lmms_causal.matrix.keeping.manifest import start
+from lmms_causal.matrix.keeping.sources import Sources, fingerprint
+from lmms_causal.matrix.keeping.task_sources import TaskFolder, task_files
+from lmms_causal.matrix.planning.cells import cells_of
+from lmms_causal.matrix.planning.plan import read_plan
+from lmms_causal.matrix.planning.variants import expand
 from lmms_causal.matrix.progress import Progress
 from lmms_causal.matrix.running import is_done, run_cells
-from lmms_causal.matrix.sources import Sources, fingerprint
-from lmms_causal.matrix.task_sources import TaskFolder, task_files
-from lmms_causal.matrix.variants import expand
 
 HARNESS = """\
 import pathlib, sys

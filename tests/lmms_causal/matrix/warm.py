@@ -111,7 +111,7 @@ def serve() -> None:
 
     import lmms_causal.cli
     import lmms_causal.compare
-    import lmms_causal.matrix.outcomes
+    import lmms_causal.matrix.results.outcomes
     import lmms_causal.models.for_lmms_eval  # noqa: F401
 
     torch.set_num_threads(1)

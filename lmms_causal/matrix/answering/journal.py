@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from lmms_causal.errors import UserError
-from lmms_causal.matrix.files import sync_folder
+from lmms_causal.matrix.keeping.files import sync_folder
 
 __all__ = ["ATTEMPT", "Journal", "new_attempt", "read_lines"]
 

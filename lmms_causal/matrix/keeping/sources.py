@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from lmms_causal.errors import UserError
-from lmms_causal.matrix.cells import Cell
-from lmms_causal.matrix.files import digest_file, read_json
-from lmms_causal.matrix.task_sources import TaskFolder, task_files
+from lmms_causal.matrix.keeping.files import digest_file, read_json
+from lmms_causal.matrix.keeping.task_sources import TaskFolder, task_files
+from lmms_causal.matrix.planning.cells import Cell
 
 __all__ = ["Sources", "fingerprint", "refuse_stale"]
 

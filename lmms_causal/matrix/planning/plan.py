@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lmms_causal.errors import UserError, nearest
-from lmms_causal.matrix.model_args import arguments_of
-from lmms_causal.matrix.plan_values import (
+from lmms_causal.matrix.planning.model_args import arguments_of
+from lmms_causal.matrix.planning.plan_values import (
     documents,
     known_keys,
     mapping,
@@ -20,7 +20,7 @@ from lmms_causal.matrix.plan_values import (
     whole,
     words,
 )
-from lmms_causal.matrix.words_of_the_run import refuse_words_of_the_run
+from lmms_causal.matrix.planning.words_of_the_run import refuse_words_of_the_run
 
 __all__ = ["Launch", "MatrixPlan", "Model", "Settings", "read_plan"]
 

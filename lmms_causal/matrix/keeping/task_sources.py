@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lmms_causal.matrix.task_names import is_task_file, names_of
+from lmms_causal.matrix.planning.task_names import is_task_file, names_of
 
 __all__ = ["TaskFolder", "task_files"]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from lmms_causal.errors import UserError
-from lmms_causal.matrix.plan import MatrixPlan, Model
-from lmms_causal.matrix.variants import Variant
+from lmms_causal.matrix.planning.plan import MatrixPlan, Model
+from lmms_causal.matrix.planning.variants import Variant
 
 __all__ = ["Cell", "cells_of", "slug"]
 

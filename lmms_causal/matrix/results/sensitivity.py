@@ -9,8 +9,8 @@ from typing import Any
 from lmms_causal.compare import Comparison, Run
 from lmms_causal.compare.output.verdict import interval_text, metric_name, number, p_text
 from lmms_causal.compare.rows.row import Row
-from lmms_causal.matrix.cells import Cell
-from lmms_causal.matrix.sections import Section
+from lmms_causal.matrix.planning.cells import Cell
+from lmms_causal.matrix.results.sections import Section
 
 __all__ = ["curve_sections", "curves"]
 

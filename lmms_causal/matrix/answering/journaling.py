@@ -16,8 +16,8 @@ from typing import Any
 
 from lmms_causal.command_line import one_line_errors
 from lmms_causal.errors import UserError
-from lmms_causal.matrix.answers import RequestKeys, decode, encode, is_padding
-from lmms_causal.matrix.journal import Journal
+from lmms_causal.matrix.answering.answers import RequestKeys, decode, encode, is_padding
+from lmms_causal.matrix.answering.journal import Journal
 
 __all__ = ["VERBS", "chunks", "put_on"]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from lmms_causal.compare import Comparison, Options, Run
 from lmms_causal.errors import UserError
-from lmms_causal.matrix.cells import Cell, slug
-from lmms_causal.matrix.files import write_json, write_text
-from lmms_causal.matrix.plan import MatrixPlan
-from lmms_causal.matrix.plan_values import number, whole
+from lmms_causal.matrix.keeping.files import write_json, write_text
+from lmms_causal.matrix.planning.cells import Cell, slug
+from lmms_causal.matrix.planning.plan import MatrixPlan
+from lmms_causal.matrix.planning.plan_values import number, whole
 
 __all__ = ["compare_cells", "options_of"]
 
@@ -66,10 +66,10 @@ def compare_cells(
     """
     from lmms_causal.compare import compare, read_run
     from lmms_causal.compare.output.report import to_json, to_markdown, to_text
-    from lmms_causal.matrix import sections
-    from lmms_causal.matrix.controls import control_entries, control_section, controlled
-    from lmms_causal.matrix.joining import joined
-    from lmms_causal.matrix.sensitivity import curve_sections, curves
+    from lmms_causal.matrix.results import sections
+    from lmms_causal.matrix.results.controls import control_entries, control_section, controlled
+    from lmms_causal.matrix.results.joining import joined
+    from lmms_causal.matrix.results.sensitivity import curve_sections, curves
 
     options = options_of(plan)
     found: list[Comparison] = []

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from lmms_causal._version import __version__
 from lmms_causal.errors import UserError
-from lmms_causal.matrix.cells import Cell
-from lmms_causal.matrix.files import clear_away, read_json, write_json, write_text
-from lmms_causal.matrix.locking import Lock
-from lmms_causal.matrix.plan import MatrixPlan
-from lmms_causal.matrix.sources import refuse_stale
+from lmms_causal.matrix.keeping.files import clear_away, read_json, write_json, write_text
+from lmms_causal.matrix.keeping.locking import Lock
+from lmms_causal.matrix.keeping.sources import refuse_stale
+from lmms_causal.matrix.planning.cells import Cell
+from lmms_causal.matrix.planning.plan import MatrixPlan
 
 __all__ = ["start", "versions", "write_manifest"]
 

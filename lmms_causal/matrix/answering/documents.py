@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lmms_causal.errors import UserError
-from lmms_causal.matrix.files import read_json, write_json
+from lmms_causal.matrix.keeping.files import read_json, write_json
 
 __all__ = ["check_documents", "describe", "digest_rows", "tasks_in"]
 

@@ -1,0 +1,1 @@
+"""What a plan asks for: models, interventions, tasks, and the cells that they make."""

@@ -1,0 +1,1 @@
+"""What the cells say together: comparisons, sensitivity curves, negative controls."""
