@@ -79,11 +79,10 @@ class Evidence:
 
     @property
     def harness_version(self) -> str:
-        """Of the harness; lmms-eval records the git state of the folder it was started in instead,
-        so that a version with ``@`` gives way to the one installed here."""
-        recorded = self.run.harness_version
-        if recorded and "@" not in recorded:
-            return recorded
+        """Of the harness; lmms-eval does not record its own, so that it is the one installed
+        here."""
+        if self.run.harness_version:
+            return self.run.harness_version
         try:
             return version(self.run.harness)
         except PackageNotFoundError:

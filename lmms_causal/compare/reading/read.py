@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from lmms_causal.compare.reading.cost import judge_calls, read_cost
 from lmms_causal.compare.reading.locate import find_results_file, load_results, samples_file
@@ -48,7 +49,7 @@ def read_run(path: str | Path) -> Run:
         model_args=model_args,
         interventions=_interventions(typed if canonical is None else canonical),
         causal_version=_known(config.get("lmms_causal_version")),
-        date=_date(data.get("date")),
+        date=_date(data.get("date"), _time_zone(config)),
         settings=_settings(data),
         tasks=tasks,
         cost=dataclasses.replace(read_cost(data), judge_calls=judge_calls(tasks.values())),
@@ -64,8 +65,8 @@ def _harness(data: Mapping[str, Any], file: Path) -> str:
 
 
 def _known(version: Any) -> str | None:
-    """lmms-eval writes "unknown@unknown" outside a git checkout."""
-    return None if version in (None, "", "unknown@unknown") else str(version)
+    """The version, which is not what lmms-eval writes: git's state of where it was started."""
+    return None if version in (None, "") or "@" in str(version) else str(version)
 
 
 def _parse_model_args(value: Any) -> dict[str, str]:
@@ -90,15 +91,28 @@ def _interventions(text: Any) -> str:
     return "" if text.lower() in ("", "none", "off") else text
 
 
-def _date(value: Any) -> str:
+def _time_zone(config: Mapping[str, Any]) -> str | None:
+    """Name of the zone of lmms-eval's dates (its ``--timezone``, Singapore's by default)."""
+    typed = config.get("resolved_cli_args")
+    return str(typed["timezone"]) if isinstance(typed, Mapping) and typed.get("timezone") else None
+
+
+def _date(value: Any, zone: str | None) -> str:
     """Bring "20261123_204304" (lmms-eval) and seconds since 1970 (lm-eval) to one form."""
     try:
         if isinstance(value, (int, float)):
             when = datetime.fromtimestamp(value, tz=timezone.utc)
             return when.strftime("%Y-%m-%d %H:%M:%S UTC")
-        return datetime.strptime(str(value), "%Y%m%d_%H%M%S").strftime("%Y-%m-%d %H:%M:%S")
+        when = datetime.strptime(str(value), "%Y%m%d_%H%M%S")
     except (ValueError, OverflowError, OSError):  # no date at all: shown as it is
         return str(value)
+    try:
+        if zone is not None:
+            when = when.replace(tzinfo=ZoneInfo(zone)).astimezone(timezone.utc)
+            return when.strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OSError, ZoneInfoNotFoundError):  # this machine does not know the zone
+        pass
+    return when.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _settings(data: Mapping[str, Any]) -> dict[str, Any]:

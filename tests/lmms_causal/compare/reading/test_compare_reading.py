@@ -34,6 +34,27 @@ def test_an_lmms_eval_run_is_read_whole(data: Path) -> None:
     assert run.tasks["toy_group"].is_group
 
 
+@pytest.mark.parametrize(
+    ("zone", "date"),
+    [
+        ("Asia/Singapore", "2026-11-23 12:43:04 UTC"),
+        ("Europe/Berlin", "2026-11-23 19:43:04 UTC"),
+        ("No/Where", "2026-11-23 20:43:04"),
+        (None, "2026-11-23 20:43:04"),
+    ],
+)
+def test_dates_of_lmms_eval_are_in_the_zone_it_was_told(
+    zone: str | None, date: str, write_run: Write
+) -> None:
+    def dated(results: dict[str, Any]) -> None:
+        results["date"] = "20261123_204304"
+        results["lmms_eval_version"] = "main@1234567"  # of the user's own folder
+        results["config"]["resolved_cli_args"] = {"timezone": zone}
+
+    run = read_run(write_run("a", [0, 1, 1], change=dated))
+    assert run.date == date and run.harness_version is None
+
+
 def test_an_lm_eval_run_is_read_whole(data: Path) -> None:
     run = read_run(data / "lm_eval_seed1")
     assert (run.harness, run.harness_version) == ("lm-eval", "0.4.13")
