@@ -42,6 +42,9 @@ LATER_VERSION = ("causal_vqa", "vqa_causal", "vcr_causal")
 SECOND_VERSION = ("mucr", "judge_pairs_names", "judge_pairs_letters")
 
 
+pytestmark = pytest.mark.slow  # every task file through its harness
+
+
 @pytest.fixture(autouse=True)
 def _offline(
     tiny_release: SimpleNamespace,
@@ -273,7 +276,6 @@ def test_no_name_occurs_twice_in_one_root() -> None:
             assert [line.split(": ")[1] for line in declared] == expected
 
 
-@pytest.mark.slow
 def test_no_name_of_ours_is_a_built_in_of_lmms_eval(monkeypatch: pytest.MonkeyPatch) -> None:
     """There a built-in of the same name would silently win."""
     tasks = pytest.importorskip("lmms_eval.tasks")
@@ -282,7 +284,6 @@ def test_no_name_of_ours_is_a_built_in_of_lmms_eval(monkeypatch: pytest.MonkeyPa
     assert not set(_names()) & set(built_in)
 
 
-@pytest.mark.slow
 def test_no_name_of_ours_is_a_built_in_of_lm_eval(monkeypatch: pytest.MonkeyPatch) -> None:
     """There ours would win over the built-in."""
     tasks = pytest.importorskip("lm_eval.tasks")
