@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -22,43 +21,8 @@ from lmms_causal.submit.every_eval_ever import Evaluator, record, record_path
 from lmms_causal.submit.evidence import read_evidence
 from lmms_causal.submit.hub import read_benchmark
 
-DATA = Path(__file__).resolve().parents[1] / "compare" / "data"
 SPEC = "vcd(alpha=1.0;beta=0.1;noise_step=999;seed=0;without_image=refuse;variant=paper)"
 BENCHMARK = "toy_order=org/data:toy"
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Callable[..., Path]:
-    """A golden run of lmms-eval (or lm-eval), as if made by `causal` under a spec."""
-
-    def make(
-        spec: str | None = "none",
-        change: Callable[[dict[str, Any]], None] | None = None,
-        golden: str = "lmms_eval_a",
-        name: str = "run",
-    ) -> Path:
-        folder = tmp_path / name
-        shutil.copytree(DATA / golden, folder)
-        (file,) = [*folder.glob("*_results.json"), *folder.glob("results_*.json")]
-        data = json.loads(file.read_text())
-        if golden.startswith("lmms_eval") and spec is not None:
-            config = data["config"]
-            config["model"] = "causal"
-            config["model_args"] = f"pretrained=org/toy,interventions={spec.partition('(')[0]}"
-            config["model_backend"] = f"lmms_causal.models.for_lmms_eval.Causal[{spec}] (chat)"
-            config["resolved_cli_args"] = {
-                "model": "causal",
-                "model_args": config["model_args"],
-                "tasks": "toy_order,toy_filters",
-                "batch_size": "4",
-                "force_simple": True,
-            }
-        if change is not None:
-            change(data)
-        file.write_text(json.dumps(data))
-        return folder
-
-    return make
 
 
 def bundle(folder: Path, output: Path, **options: Any) -> Path:
@@ -254,59 +218,6 @@ def test_a_run_of_lm_eval(run, tmp_path):
     assert log["eval_library"]["name"] == "lm_eval"
     assert log["eval_library"]["version"] == "0.4.13"
     assert evidence.command[:3] == ("lmms-causal", "lm-eval", "run")
-
-
-def _edit(pattern: str, change: Callable[[list[dict[str, Any]]], None]) -> Callable[[Path], None]:
-    """Change the rows of a samples file."""
-
-    def edit(folder: Path) -> None:
-        (file,) = folder.glob(pattern)
-        rows = [json.loads(line) for line in file.read_text().splitlines()]
-        change(rows)
-        file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-
-    return edit
-
-
-@pytest.mark.parametrize("golden", ["lmms_eval_a", "lm_eval_seed1"])
-@pytest.mark.parametrize(
-    ("change", "complaint"),
-    [
-        (lambda rows: rows[0].update(toy_exact=1.0 - rows[0]["toy_exact"]), "changed after"),
-        (lambda rows: rows.pop(), "rows were lost or added"),
-        (lambda rows: rows[3].update(doc_hash="0" * 64), "hash of its documents"),
-        (lambda rows: rows.append(rows[0]), "was already on line"),
-    ],
-    ids=["score", "lost", "document", "twice"],
-)
-def test_samples_that_were_edited_are_refused(run, golden, change, complaint):
-    folder = run("none" if golden == "lmms_eval_a" else None, golden=golden)
-    read_evidence(folder)
-    _edit("*samples_toy_order*", change)(folder)
-    with pytest.raises(UserError, match=complaint):
-        read_evidence(folder)
-
-
-def test_a_number_that_was_edited_is_refused(run):
-    def better(data: dict[str, Any]) -> None:
-        data["results"]["toy_order"]["toy_exact,none"] = 0.75
-
-    with pytest.raises(UserError, match=r"toy_exact: .* gives 0\.5, the file says 0\.75"):
-        read_evidence(run("none", better))
-
-
-def test_samples_that_are_missing_are_named(run):
-    folder = run("none")
-    next(folder.glob("*samples_toy_order*")).unlink()
-    with pytest.raises(UserError, match="no samples file for toy_order"):
-        read_evidence(folder)
-
-
-def test_no_samples_at_all_are_no_evidence(run):
-    folder = run("none")
-    next(folder.glob("*samples_toy_order*")).write_text("")
-    with pytest.raises(UserError, match="samples file of toy_order is empty, the results have 12"):
-        read_evidence(folder)
 
 
 def test_a_number_is_filed_under_no_other_model(run, tmp_path, monkeypatch):
